@@ -1,0 +1,5 @@
+# Partial on purpose: env/backend.hcl (dev) and env/prod-backend.hcl say where each environment's state lives.
+# terraform init -backend-config=env/backend.hcl
+terraform {
+  backend "s3" {}
+}

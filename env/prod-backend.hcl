@@ -1,0 +1,6 @@
+# Where the state of prod lives. Bucket names are shared by all of AWS: put your own here.
+bucket       = "ikerian-data-pipeline-terraform-state"
+key          = "prod/terraform.tfstate"
+region       = "us-east-1"
+encrypt      = true
+use_lockfile = true

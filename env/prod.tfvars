@@ -1,0 +1,5 @@
+environments = {
+  prod = {
+    noncurrent_version_days = 90
+  }
+}

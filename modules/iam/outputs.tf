@@ -1,0 +1,12 @@
+output "role_arn" {
+  description = "ARN of the execution role, once its permissions are attached."
+  value       = aws_iam_role.execution.arn
+
+  # A function that starts before the policy is attached would fail its first events.
+  depends_on = [aws_iam_role_policy.execution]
+}
+
+output "policy" {
+  description = "The role's permissions as rendered, JSON."
+  value       = data.aws_iam_policy_document.execution.json
+}

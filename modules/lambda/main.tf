@@ -1,0 +1,51 @@
+resource "aws_lambda_function" "this" {
+  function_name    = var.name
+  description      = "Trims retina-scan records to patient_id and patient_name"
+  role             = var.role_arn
+  runtime          = "python3.12"
+  handler          = "lambda_function.lambda_handler"
+  architectures    = [var.settings.architecture]
+  memory_size      = var.settings.memory_mb
+  timeout          = var.settings.timeout_seconds
+  layers           = var.layer_arns
+  filename         = var.package
+  source_code_hash = fileexists(var.package) ? filebase64sha256(var.package) : null
+  tags             = var.tags
+
+  environment {
+    variables = var.environment_variables
+  }
+
+  logging_config {
+    log_group  = aws_cloudwatch_log_group.this.name
+    log_format = "JSON"
+  }
+
+  lifecycle {
+    precondition {
+      condition     = fileexists(var.package)
+      error_message = "The function package ${var.package} is missing. Run ./deploy.sh build."
+    }
+  }
+}
+
+# Made before the function, which may not make it: otherwise the first invocation would create a group that Terraform
+# does not own and that keeps its logs for ever.
+resource "aws_cloudwatch_log_group" "this" {
+  name              = var.log_group_name
+  retention_in_days = var.settings.log_retention_days
+  tags              = var.tags
+}
+
+# S3 invokes the function asynchronously: Lambda keeps the event, retries, and at last hands it to the queue.
+resource "aws_lambda_function_event_invoke_config" "this" {
+  function_name                = aws_lambda_function.this.function_name
+  maximum_retry_attempts       = 2
+  maximum_event_age_in_seconds = 6 * 3600 # the longest that Lambda offers; unset, it shows up as a change in every plan
+
+  destination_config {
+    on_failure {
+      destination = var.failure_queue_arn
+    }
+  }
+}

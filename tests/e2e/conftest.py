@@ -1,0 +1,241 @@
+"""One local AWS for all end-to-end tests, set up by the documented command.
+
+Files run in alphabetical order: test_two_environments.py comes last because it ends with destroying everything.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from local_aws import LocalAws
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_SECONDS = 90.0
+
+
+def wait_for[T](what: str, check: Callable[[], T | None]) -> T:
+    """Return the first truthy result of check; fail when none comes in time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (result := check()):
+        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS:.0f} s in vain for {what}"
+        time.sleep(0.05)
+    return result
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def deploy(aws: LocalAws, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ./deploy.sh as a person would, with one difference: the port of the local AWS."""
+    return subprocess.run(
+        ["./deploy.sh", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"LOCAL_AWS_PORT": str(aws.port)} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def processes_of(aws: LocalAws) -> list[str]:
+    """Return the command lines of every process that belongs to this local AWS."""
+    listing = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, text=True, check=True).stdout
+    marks = (f"127.0.0.1:{aws.port}", f".local/{aws.port}/")
+    return [line for line in listing.splitlines() if any(mark in line for mark in marks)]
+
+
+@dataclass
+class Trap:
+    """A listener that a misled client would reach instead of the local AWS."""
+
+    port: int
+    connections: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def trap() -> Iterator[Trap]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        trap = Trap(port=server.getsockname()[1])
+
+        def count() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    trap.connections += 1
+                    connection.close()
+
+        threading.Thread(target=count, daemon=True).start()
+        yield trap
+
+
+@pytest.fixture(scope="session")
+def misleading_environment(trap: Trap, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a caller with a real account may have set; here it all leads into the trap."""
+    config = tmp_path_factory.mktemp("aws") / "config"
+    config.write_text(
+        f"[profile prod]\nendpoint_url = {trap.url}\naws_access_key_id = AKIAREAL\naws_secret_access_key = real\n"
+    )
+    return {
+        "AWS_PROFILE": "prod",
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(config),
+        "AWS_ACCESS_KEY_ID": "AKIAREAL",
+        "AWS_SECRET_ACCESS_KEY": "real",
+        "AWS_SESSION_TOKEN": "real",
+        "AWS_ENDPOINT_URL": trap.url,
+        "AWS_ENDPOINT_URL_S3": trap.url,
+        "AWS_ENDPOINT_URL_STS": trap.url,
+        "AWS_ENDPOINT_URL_LAMBDA": trap.url,
+        "AWS_REGION": "eu-west-1",
+        "TF_VAR_project_name": "somebody-elses",
+        "TF_WORKSPACE": "prod",
+        "TF_CLI_ARGS_plan": "-var=region=eu-west-1",
+    }
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[LocalAws]:
+    aws = LocalAws(port=free_port())
+    yield aws
+    aws.stop()
+    shutil.rmtree(aws.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def first_run(aws: LocalAws, misleading_environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ./deploy.sh local on an empty machine, with an environment that would lead elsewhere."""
+    return deploy(aws, "local", **misleading_environment)
+
+
+@pytest.fixture(scope="session")
+def processes_after_first_run(aws: LocalAws, first_run: subprocess.CompletedProcess[str]) -> list[str]:
+    assert first_run.returncode == 0, first_run.stdout + first_run.stderr
+    return processes_of(aws)
+
+
+@pytest.fixture(scope="session")
+def second_run(aws: LocalAws, processes_after_first_run: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run ./deploy.sh local --keep on what the first run left. All other tests use what this one keeps running."""
+    assert processes_after_first_run == []
+    run = deploy(aws, "local", "--keep")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run
+
+
+@dataclass
+class Pipeline:
+    """One deployed environment, seen from outside."""
+
+    aws: LocalAws
+    outputs: dict[str, Any]
+
+    def client(self, service: str) -> Any:
+        environment = self.aws.environment()
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            verify=environment["AWS_CA_BUNDLE"],
+            region_name=environment["AWS_REGION"],
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the local AWS's root
+        )
+
+    def __post_init__(self) -> None:
+        self.raw: str = self.outputs["raw_data_bucket_name"]
+        self.processed: str = self.outputs["processed_data_bucket_name"]
+        self.function: str = self.outputs["lambda_function_name"]
+        self.queue: str = self.outputs["dead_letter_queue_url"]
+        self.s3, self.sqs, self.logs = self.client("s3"), self.client("sqs"), self.client("logs")
+        self.iam, self.functions = self.client("iam"), self.client("lambda")
+
+    def upload(self, key: str, content: bytes) -> str:
+        """Upload to the raw bucket; return the version id."""
+        return str(self.s3.put_object(Bucket=self.raw, Key=key, Body=content)["VersionId"])
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """Return the processed object of a key with its metadata and records, or None when there is none."""
+        try:
+            found = self.s3.get_object(Bucket=self.processed, Key=key)
+        except self.s3.exceptions.NoSuchKey:
+            return None
+        return {"metadata": found["Metadata"], "records": json.loads(found["Body"].read())}
+
+    def await_result(self, key: str, version: str) -> list[dict[str, str]]:
+        """Wait until the processed object of a key is made from that version; return its records."""
+
+        def made_from_version() -> dict[str, Any] | None:
+            result = self.result(key)
+            return result if result and result["metadata"]["source-version-id"] == version else None
+
+        records: list[dict[str, str]] = wait_for(f"the result of {key}", made_from_version)["records"]
+        return records
+
+    def await_failure(self) -> dict[str, Any]:
+        """Wait for a message in the dead-letter queue, take it out and return it."""
+
+        def receive() -> Any:
+            return self.sqs.receive_message(QueueUrl=self.queue, WaitTimeSeconds=1).get("Messages")
+
+        (message,) = wait_for("a message in the dead-letter queue", receive)
+        self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+        body: dict[str, Any] = json.loads(message["Body"])
+        return body
+
+    def log(self) -> list[str]:
+        pages = self.logs.get_paginator("filter_log_events").paginate(logGroupName=self.outputs["log_group_name"])
+        return [event["message"] for page in pages for event in page["events"]]
+
+
+def terraform(aws: LocalAws, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run Terraform by hand, as --keep's exports allow."""
+    run = subprocess.run(
+        ["terraform", *arguments], cwd=ROOT, env=aws.full_environment(), capture_output=True, text=True, check=False
+    )
+    assert not check or run.returncode == 0, run.stdout + run.stderr
+    return run
+
+
+def pipelines(aws: LocalAws) -> dict[str, Pipeline]:
+    outputs = json.loads(terraform(aws, "output", "-json", "pipelines").stdout)
+    return {name: Pipeline(aws, output) for name, output in outputs.items()}
+
+
+@pytest.fixture(scope="session")
+def dev(aws: LocalAws, second_run: subprocess.CompletedProcess[str]) -> Pipeline:
+    assert second_run.returncode == 0
+    return pipelines(aws)["dev"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show a failing test's function log and the end of the emulator's."""
+    report = yield
+    if report.failed and "aws" in getattr(item, "funcargs", {}):
+        aws: LocalAws = item.funcargs["aws"]  # type: ignore[attr-defined]
+        for value in item.funcargs.values():  # type: ignore[attr-defined]
+            if isinstance(value, Pipeline):
+                with contextlib.suppress(Exception):
+                    report.sections.append((f"log of {value.function}", "\n".join(value.log()[-40:])))
+        if aws.log.exists():
+            tail = aws.log.read_text(errors="replace").splitlines()[-60:]
+            report.sections.append(("log of the local AWS", "\n".join(tail)))
+    return report

@@ -1,0 +1,62 @@
+"""The permissions, the layer and the role that are deployed are the ones in force: without one, the pipeline fails."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import Pipeline, wait_for
+
+RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'
+
+
+@contextmanager
+def without(dev: Pipeline, action: str) -> Iterator[None]:
+    """Take an action away from the execution role."""
+    role, name = dev.function, "pipeline"
+    policy = dev.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    smaller = json.loads(json.dumps(policy))
+    for statement in smaller["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        statement["Action"] = [a for a in actions if a != action]
+    assert smaller != policy, f"the role has no {action}"
+    smaller["Statement"] = [s for s in smaller["Statement"] if s["Action"]]
+    dev.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(smaller))
+    try:
+        yield
+    finally:
+        dev.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+
+@pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
+def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(dev: Pipeline, action: str) -> None:
+    key = f"permission/{action[3:]}.json"
+    with without(dev, action):
+        dev.upload(key, RECORDS)
+        failure = dev.await_failure()
+        assert f"{action[3:]} failed with AccessDenied" in failure["responsePayload"]["errorMessage"]
+        assert dev.result(key) is None
+    dev.await_result(key, dev.upload(key, RECORDS))
+
+
+def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
+    layers = dev.functions.get_function_configuration(FunctionName=dev.function)["Layers"]
+    assert len(layers) == 1
+
+    def use(arns: list[str]) -> None:
+        dev.functions.update_function_configuration(FunctionName=dev.function, Layers=arns)
+        wait_for(
+            "the function's update",
+            lambda: (
+                dev.functions.get_function_configuration(FunctionName=dev.function)["LastUpdateStatus"] == "Successful"
+            ),
+        )
+
+    use([])
+    try:
+        dev.upload("no-layer.json", RECORDS)
+        assert "No module named" in json.dumps(dev.await_failure()["responsePayload"])
+        assert dev.result("no-layer.json") is None
+    finally:
+        use([layer["Arn"] for layer in layers])
+    dev.await_result("no-layer.json", dev.upload("no-layer.json", RECORDS))

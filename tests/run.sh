@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Every check of this project. ./tests/run.sh runs all of them, ./tests/run.sh PART... the named parts.
+# shellcheck disable=SC2329 # the parts are invoked by name
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/lib.sh
+
+parts='static terraform unit e2e'
+
+usage() {
+  cat <<'EOF'
+usage: ./tests/run.sh [PART...]      all parts without a name
+  static      formats, linters, types
+  terraform   terraform test: names, policies as rendered, validation
+  unit        the handler and the scripts, on moto
+  e2e         the whole pipeline on the local AWS
+EOF
+}
+
+static() {
+  local scripts=(deploy.sh tests/run.sh scripts/lib.sh .ci/run)
+  terraform fmt -check -diff -recursive
+  terraform validate -no-color
+  ruff format --check
+  ruff check
+  mypy lambda_function.py scripts tests/unit tests/e2e
+  shellcheck --external-sources "${scripts[@]}"
+  shfmt --diff --indent 2 --case-indent "${scripts[@]}"
+}
+
+terraform_tests() { terraform test -no-color -test-directory=tests/terraform; }
+
+unit() { pytest tests/unit --cov --cov-report=term-missing:skip-covered --cov-fail-under=98; }
+
+e2e() { pytest tests/e2e; }
+
+prepare() {
+  # Tests must not find a real account, whatever the caller's settings.
+  for name in ${!AWS_@}; do unset "$name"; done
+  export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
+  find_python
+  find_terraform
+  python_env .venv tests/requirements.txt
+  PATH=$PWD/.venv/bin:$PATH
+  python scripts/build.py >/dev/null
+  TF_DATA_DIR=$PWD/.local/tests-terraform terraform init -backend=false -input=false -lockfile=readonly \
+    -test-directory=tests/terraform -no-color >/dev/null
+}
+
+main() {
+  local part failed='' began passed=0
+  for part in "$@"; do
+    case " $parts help " in *" $part "*) ;; *) fail "unknown part: $part. There is: $parts" ;; esac
+  done
+  if [ "${1:-}" = help ]; then
+    usage
+    return
+  fi
+  prepare
+  # shellcheck disable=SC2086 # the default is a list of words
+  [ $# -gt 0 ] || set -- $parts
+  for part in "$@"; do
+    began=$SECONDS
+    printf '\n== %s\n' "$part"
+    # A shell of its own, so that set -e holds inside: it does not in the condition of an if.
+    set +e
+    (
+      set -e
+      case $part in
+        static | terraform) export TF_DATA_DIR=$PWD/.local/tests-terraform ;;
+      esac
+      case $part in terraform) terraform_tests ;; *) "$part" ;; esac
+    )
+    status=$?
+    set -e
+    if [ "$status" = 0 ]; then passed=$((passed + 1)); else failed="$failed $part"; fi
+    printf '== %s: %s, %d s\n' "$part" "$([ "$status" = 0 ] && echo passed || echo failed)" $((SECONDS - began))
+  done
+  printf '\n'
+  [ -z "$failed" ] || fail "failed:$failed. Run one part again with ./tests/run.sh PART"
+  printf 'All %d parts passed in %d s\n' "$passed" "$SECONDS"
+}
+
+# In braces, so that bash has read all of it before it starts and never reads on in a file that changed meanwhile.
+{
+  main "$@"
+  exit
+}

@@ -1,0 +1,195 @@
+# Settings that cannot work are refused before anything is planned.
+
+provider "aws" {
+  region                      = "us-east-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_requesting_account_id  = true
+  skip_metadata_api_check     = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "111122223333" }
+}
+
+run "no_environment" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = {}
+  }
+}
+
+run "environment_name_with_a_hyphen" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { "pre-prod" = {} }
+  }
+}
+
+run "environment_name_in_capitals" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { Dev = {} }
+  }
+}
+
+run "environment_name_of_one_letter" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { d = {} }
+  }
+}
+
+run "unknown_architecture" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { architecture = "riscv" } }
+  }
+}
+
+run "too_little_memory" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { memory_mb = 127 } }
+  }
+}
+
+run "too_much_memory" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { memory_mb = 10241 } }
+  }
+}
+
+run "half_a_mebibyte" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { memory_mb = 512.5 } }
+  }
+}
+
+run "no_time_at_all" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { timeout_seconds = 0 } }
+  }
+}
+
+run "timeout_over_15_minutes" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { timeout_seconds = 901 } }
+  }
+}
+
+run "retention_that_cloudwatch_lacks" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { log_retention_days = 10 } }
+  }
+}
+
+run "versions_expire_at_once" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { noncurrent_version_days = 0 } }
+  }
+}
+
+run "project_name_in_capitals" {
+  command         = plan
+  expect_failures = [var.project_name]
+
+  variables {
+    project_name = "Eyes"
+  }
+}
+
+run "project_name_with_an_end_hyphen" {
+  command         = plan
+  expect_failures = [var.project_name]
+
+  variables {
+    project_name = "eyes-"
+  }
+}
+
+run "names_too_long_for_a_bucket" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    project_name = "a-project-with-a-name-of-30-ch"
+    environments = { production = {} }
+  }
+}
+
+run "region_that_is_none" {
+  command         = plan
+  expect_failures = [var.region]
+
+  variables {
+    region = "Virginia"
+  }
+}
+
+run "missing_package_of_layers" {
+  command         = plan
+  expect_failures = [aws_lambda_layer_version.this]
+
+  module {
+    source = "./modules/layers"
+  }
+
+  variables {
+    name         = "eyes"
+    package      = "no/such/layer.zip"
+    architecture = "arm64"
+  }
+}
+
+run "missing_package_of_lambda" {
+  command         = plan
+  expect_failures = [aws_lambda_function.this]
+
+  module {
+    source = "./modules/lambda"
+  }
+
+  variables {
+    name                  = "eyes"
+    log_group_name        = "/aws/lambda/eyes"
+    package               = "no/such/function.zip"
+    role_arn              = "arn:aws:iam::111122223333:role/eyes"
+    layer_arns            = []
+    environment_variables = {}
+    failure_queue_arn     = "arn:aws:sqs:us-east-1:111122223333:eyes"
+    settings              = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14 }
+  }
+}
