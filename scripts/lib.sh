@@ -63,6 +63,7 @@ python_env() {
     : >"$installed"
   fi
   if [ -n "$requirements" ] && ! cmp -s "$requirements" "$installed"; then
+    printf 'Install %s into %s\n' "$requirements" "$folder"
     "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$requirements" ||
       fail "pip could not install $requirements. Check the connection to the package index, then run this again."
     cp "$requirements" "$installed"
