@@ -143,8 +143,8 @@ run_locally() {
   esac
   no_more_arguments "local $1" "${@:2}"
   prepare deploy dev
+  settings=$("$PYTHON" scripts/local_aws.py env)
   python_env .venv/local-aws scripts/local-aws.txt
-  settings=$("$local_python" scripts/local_aws.py env)
   eval "$settings"
   if [ "$1" = --stop ]; then
     "$local_python" scripts/local_aws.py stop
