@@ -154,6 +154,7 @@ run_locally() {
   mkdir -p "$TF_DATA_DIR"
   quiet_log=$TF_DATA_DIR/deploy.log
   : >"$quiet_log"
+  export TF_CLI_ARGS=-no-color
   use_packages_for_this_machine
   trap stop_local_aws EXIT
   trap 'exit 130' INT

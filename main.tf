@@ -11,14 +11,32 @@ module "pipeline" {
   packages_dir = "${path.root}/${var.packages_dir}"
 
   function = {
-    architecture       = each.value.architecture
-    memory_mb          = each.value.memory_mb
-    timeout_seconds    = each.value.timeout_seconds
-    log_retention_days = each.value.log_retention_days
+    architecture         = each.value.architecture
+    memory_mb            = each.value.memory_mb
+    timeout_seconds      = each.value.timeout_seconds
+    log_retention_days   = each.value.log_retention_days
+    reserved_concurrency = each.value.reserved_concurrency
+  }
+
+  ingestion = {
+    mode                    = each.value.ingestion
+    maximum_concurrency     = each.value.maximum_concurrency
+    batching_window_seconds = each.value.batching_window_seconds
   }
 
   data = {
     noncurrent_version_days = each.value.noncurrent_version_days
-    force_destroy           = coalesce(each.value.force_destroy, each.key == "dev")
+    archive_after_days      = each.value.archive_after_days
+    object_lock_days        = each.value.object_lock_days
+    access_log_days         = each.value.access_log_days
+    force_destroy           = coalesce(each.value.force_destroy, each.key == "dev" && each.value.object_lock_days == null)
+  }
+
+  private_network = each.value.private_network
+
+  monitoring = {
+    alarm_emails    = each.value.alarm_emails
+    saved_queries   = var.saved_queries
+    request_metrics = var.request_metrics
   }
 }

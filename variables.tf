@@ -29,23 +29,58 @@ variable "packages_dir" {
   nullable    = false
 }
 
+variable "saved_queries" {
+  description = "Whether to save the log queries for rejected and for slow files. The local AWS cannot."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "request_metrics" {
+  description = "Whether S3 counts the raw bucket's requests, without which nobody notices uploads that start nothing. The local AWS cannot."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "environments" {
   description = <<-EOT
     The environments that this state holds, by name. Each gets a pipeline of its own.
     - architecture: processor of the function, x86_64 or arm64.
     - memory_mb: memory of the function in MiB; processor time grows with it.
     - timeout_seconds: time limit of one invocation.
+    - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
+    - ingestion: direct, S3 invokes the function, or queue, a queue in between takes any burst.
+    - maximum_concurrency: invocations at once that the queue feeds.
+    - batching_window_seconds: how long the queue's messages are gathered before an invocation.
     - log_retention_days: how long the function's log is kept.
+    - access_log_days: how long the buckets' access logs are kept.
     - noncurrent_version_days: how long overwritten and deleted objects stay recoverable.
+    - archive_after_days: when raw objects move to cheaper storage. Null: never.
+    - object_lock_days: how long nobody can delete a version; only for new buckets. Null: no lock.
+    - private_network: a network of the function's own without a way to the internet: two availability_zones, and its cidr_block. Null: none.
+    - alarm_emails: addresses that alarms are sent to.
     - force_destroy: whether terraform destroy may delete buckets that hold data. Default: only in dev.
   EOT
   type = map(object({
     architecture            = optional(string, "x86_64")
     memory_mb               = optional(number, 1024)
     timeout_seconds         = optional(number, 300)
+    reserved_concurrency    = optional(number)
+    ingestion               = optional(string, "direct")
+    maximum_concurrency     = optional(number, 10)
+    batching_window_seconds = optional(number, 0)
     log_retention_days      = optional(number, 14)
+    access_log_days         = optional(number, 90)
     noncurrent_version_days = optional(number, 30)
-    force_destroy           = optional(bool)
+    archive_after_days      = optional(number)
+    object_lock_days        = optional(number)
+    private_network = optional(object({
+      availability_zones = list(string)
+      cidr_block         = optional(string, "10.0.0.0/24")
+    }))
+    alarm_emails  = optional(list(string), [])
+    force_destroy = optional(bool)
   }))
   default  = { dev = {} }
   nullable = false
@@ -92,5 +127,54 @@ variable "environments" {
   validation {
     condition     = alltrue([for e in values(var.environments) : e.noncurrent_version_days >= 1 && floor(e.noncurrent_version_days) == e.noncurrent_version_days])
     error_message = "noncurrent_version_days must be at least one day. Use a whole number from 1."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : contains(["direct", "queue"], e.ingestion)])
+    error_message = "ingestion is unknown. Use direct or queue."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.maximum_concurrency >= 2 && e.maximum_concurrency <= 1000 && floor(e.maximum_concurrency) == e.maximum_concurrency])
+    error_message = "maximum_concurrency is outside of what an event source mapping offers. Use a whole number from 2 to 1000."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.batching_window_seconds >= 0 && e.batching_window_seconds <= 300 && floor(e.batching_window_seconds) == e.batching_window_seconds])
+    error_message = "batching_window_seconds is outside of what an event source mapping offers. Use a whole number from 0 to 300."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.reserved_concurrency == null ? true : e.reserved_concurrency >= 1 && floor(e.reserved_concurrency) == e.reserved_concurrency])
+    error_message = "reserved_concurrency would stop the function. Use a whole number from 1, or leave it out."
+  }
+
+  validation {
+    condition = alltrue(flatten([for e in values(var.environments) : [
+      for days in [e.access_log_days, e.archive_after_days, e.object_lock_days] : days == null ? true : days >= 1 && floor(days) == days
+    ]]))
+    error_message = "A period in days must be at least one day. Use a whole number from 1, or leave it out."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.object_lock_days == null || !coalesce(e.force_destroy, false)])
+    error_message = "object_lock_days and force_destroy contradict each other: locked versions cannot be destroyed. Leave one of them out."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for e in values(var.environments) : [for address in e.alarm_emails : can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", address))]]))
+    error_message = "alarm_emails holds something that is no e-mail address. Use addresses such as oncall@example.org."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.private_network == null ? true : length(distinct(e.private_network.availability_zones)) == 2])
+    error_message = "A private network needs two different zones. Name them, for example availability_zones = [\"us-east-1a\", \"us-east-1b\"]."
+  }
+
+  validation {
+    condition = alltrue([for e in values(var.environments) : e.private_network == null ? true :
+      can(cidrhost(e.private_network.cidr_block, 0)) && try(tonumber(split("/", e.private_network.cidr_block)[1]) >= 16 && tonumber(split("/", e.private_network.cidr_block)[1]) <= 24, false)
+    ])
+    error_message = "cidr_block is not a range that a network can have. Use one from /16 to /24, for example 10.0.0.0/24."
   }
 }

@@ -67,6 +67,9 @@ class LocalAws:
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
             "TF_DATA_DIR": str(self.folder / "terraform"),
+            # The emulator has neither; asked to delete request metrics, it deletes the bucket.
+            "TF_VAR_saved_queries": "false",
+            "TF_VAR_request_metrics": "false",
         }
 
     def full_environment(self) -> dict[str, str]:

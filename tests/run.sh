@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
-parts='static terraform unit e2e'
+parts='static terraform unit scan e2e'
+other_parts='controls'
 
 usage() {
   cat <<'EOF'
@@ -13,7 +14,10 @@ usage: ./tests/run.sh [PART...]      all parts without a name
   static      formats, linters, types
   terraform   terraform test: names, policies as rendered, validation
   unit        the handler and the scripts, on moto
+  scan        checkov on the Terraform
   e2e         the whole pipeline on the local AWS
+Only when named:
+  controls    takes each security control away in a copy and expects the tests to turn red
 EOF
 }
 
@@ -23,7 +27,7 @@ static() {
   terraform validate -no-color
   ruff format --check
   ruff check
-  mypy lambda_function.py scripts tests/unit tests/e2e
+  mypy lambda_function.py scripts tests/unit tests/e2e tests/controls
   shellcheck --external-sources "${scripts[@]}"
   shfmt --diff --indent 2 --case-indent "${scripts[@]}"
 }
@@ -32,7 +36,18 @@ terraform_tests() { terraform test -no-color -test-directory=tests/terraform; }
 
 unit() { pytest tests/unit --cov --cov-report=term-missing:skip-covered --cov-fail-under=98; }
 
-e2e() { pytest tests/e2e; }
+scan() {
+  python_env .venv/scanners tests/scanners.txt
+  BC_SKIP_MAPPING=TRUE .venv/scanners/bin/checkov --directory . --framework terraform --quiet --compact \
+    --skip-path .local --skip-path .venv --skip-path tests
+}
+
+e2e() {
+  python_env .venv/scanners tests/scanners.txt
+  pytest tests/e2e
+}
+
+controls() { python tests/controls/break_controls.py; }
 
 prepare() {
   # Tests must not find a real account, whatever the caller's settings.
@@ -50,7 +65,7 @@ prepare() {
 main() {
   local part failed='' began passed=0
   for part in "$@"; do
-    case " $parts help " in *" $part "*) ;; *) fail "unknown part: $part. There is: $parts" ;; esac
+    case " $parts $other_parts help " in *" $part "*) ;; *) fail "unknown part: $part. There is: $parts $other_parts" ;; esac
   done
   if [ "${1:-}" = help ]; then
     usage

@@ -54,6 +54,73 @@ data "aws_iam_policy_document" "execution" {
   statement {
     sid       = "SendFailedEvents"
     actions   = ["sqs:SendMessage"]
-    resources = [var.dead_letter_queue_arn]
+    resources = [var.queue_arns.dead_letter]
+  }
+
+  statement {
+    sid       = "TakeMessages"
+    actions   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+    resources = [var.queue_arns.ingestion]
+  }
+
+  statement {
+    sid       = "UseKeyForObjects"
+    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
+    resources = [var.kms_key_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["s3.${var.region}.amazonaws.com"]
+    }
+
+    # With a bucket key, S3 names the bucket; for objects from before it was on, the object.
+    condition {
+      test     = "StringLike"
+      variable = "kms:EncryptionContext:aws:s3:arn"
+      values = [
+        var.raw_bucket_arn, "${var.raw_bucket_arn}/*",
+        var.processed_bucket_arn, "${var.processed_bucket_arn}/*",
+      ]
+    }
+  }
+
+  statement {
+    sid       = "UseKeyForMessages"
+    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
+    resources = [var.kms_key_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["sqs.${var.region}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:aws:sqs:arn"
+      values   = [var.queue_arns.ingestion, var.queue_arns.dead_letter]
+    }
+  }
+
+  statement {
+    # Traces have no ARN.
+    sid       = "SendTraces"
+    actions   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+    resources = ["*"]
+  }
+
+  dynamic "statement" {
+    for_each = var.private_network ? ["network"] : []
+
+    content {
+      # Lambda makes and removes the function's network interfaces as this role; they have no names to foresee.
+      sid = "AttachToNetwork"
+      actions = [
+        "ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+        "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
+      ]
+      resources = ["*"]
+    }
   }
 }

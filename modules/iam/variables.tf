@@ -4,6 +4,12 @@ variable "role_name" {
   nullable    = false
 }
 
+variable "region" {
+  description = "Region of the services that may use the key on the role's behalf."
+  type        = string
+  nullable    = false
+}
+
 variable "raw_bucket_arn" {
   description = "ARN of the bucket that the function reads."
   type        = string
@@ -22,9 +28,28 @@ variable "log_group_arn" {
   nullable    = false
 }
 
-variable "dead_letter_queue_arn" {
-  description = "ARN of the queue that Lambda sends failed events to, with this role."
+variable "queue_arns" {
+  description = <<-EOT
+    ARNs of the queues.
+    - ingestion: Lambda takes messages out of it with this role.
+    - dead_letter: Lambda sends failed events to it with this role.
+  EOT
+  type = object({
+    ingestion   = string
+    dead_letter = string
+  })
+  nullable = false
+}
+
+variable "kms_key_arn" {
+  description = "ARN of the key that encrypts buckets and queues."
   type        = string
+  nullable    = false
+}
+
+variable "private_network" {
+  description = "Whether the function runs in a private network, which Lambda attaches with this role."
+  type        = bool
   nullable    = false
 }
 

@@ -1,4 +1,6 @@
 resource "aws_lambda_function" "this" {
+  #checkov:skip=CKV_AWS_116:Failed events go to the queue of the event invoke config, which keeps the whole event and the reason
+  #checkov:skip=CKV_AWS_272:The package is built reproducibly from hashed sources, and only the deploy role may change the code
   function_name    = var.name
   description      = "Trims retina-scan records to patient_id and patient_name"
   role             = var.role_arn
@@ -10,7 +12,10 @@ resource "aws_lambda_function" "this" {
   layers           = var.layer_arns
   filename         = var.package
   source_code_hash = fileexists(var.package) ? filebase64sha256(var.package) : null
+  kms_key_arn      = var.kms_key_arn
   tags             = var.tags
+
+  reserved_concurrent_executions = coalesce(var.settings.reserved_concurrency, -1)
 
   environment {
     variables = var.environment_variables
@@ -19,6 +24,19 @@ resource "aws_lambda_function" "this" {
   logging_config {
     log_group  = aws_cloudwatch_log_group.this.name
     log_format = "JSON"
+  }
+
+  tracing_config {
+    mode = "Active"
+  }
+
+  dynamic "vpc_config" {
+    for_each = var.network[*]
+
+    content {
+      subnet_ids         = vpc_config.value.subnet_ids
+      security_group_ids = vpc_config.value.security_group_ids
+    }
   }
 
   lifecycle {
@@ -34,6 +52,7 @@ resource "aws_lambda_function" "this" {
 resource "aws_cloudwatch_log_group" "this" {
   name              = var.log_group_name
   retention_in_days = var.settings.log_retention_days
+  kms_key_id        = var.kms_key_arn
   tags              = var.tags
 }
 

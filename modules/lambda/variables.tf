@@ -34,6 +34,25 @@ variable "environment_variables" {
   nullable    = false
 }
 
+variable "kms_key_arn" {
+  description = "ARN of the key that encrypts the environment variables and the log."
+  type        = string
+  nullable    = false
+}
+
+variable "network" {
+  description = <<-EOT
+    The private network that the function runs in. Null: none.
+    - subnet_ids: its subnets.
+    - security_group_ids: what it may connect to.
+  EOT
+  type = object({
+    subnet_ids         = list(string)
+    security_group_ids = list(string)
+  })
+  default = null
+}
+
 variable "failure_queue_arn" {
   description = "ARN of the queue that receives events whose retries are used up."
   type        = string
@@ -47,12 +66,14 @@ variable "settings" {
     - memory_mb: memory in MiB.
     - timeout_seconds: time limit of one invocation.
     - log_retention_days: how long the log is kept.
+    - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
   EOT
   type = object({
-    architecture       = string
-    memory_mb          = number
-    timeout_seconds    = number
-    log_retention_days = number
+    architecture         = string
+    memory_mb            = number
+    timeout_seconds      = number
+    log_retention_days   = number
+    reserved_concurrency = number
   })
   nullable = false
 }

@@ -16,42 +16,106 @@ locals {
   tags      = { Environment = var.environment }
   partition = data.aws_partition.current.partition
 
-  log_group_name    = "/aws/lambda/${local.function_name}"
   function_name     = "${var.name_prefix}-data-processor"
-  dead_letter_queue = "${var.name_prefix}-dead-letter"
+  metrics_namespace = "RetinaScanPipeline"
+  log_group_name    = "/aws/lambda/${local.function_name}"
+  queues            = { ingestion = "${var.name_prefix}-ingestion", dead_letter = "${var.name_prefix}-dead-letter" }
   buckets = {
     raw       = "${var.name_prefix}-raw-data-${terraform_data.bucket_suffix.output}"
     processed = "${var.name_prefix}-processed-data-${terraform_data.bucket_suffix.output}"
+    log       = "${var.name_prefix}-access-log-${terraform_data.bucket_suffix.output}"
   }
 
-  # ARNs are built from the names chosen here, not read from resources: no cycles between bucket, queue, role and
+  # ARNs are built from the names chosen here, not read from resources: no cycles between key, bucket, queue, role and
   # function, and every policy is readable in a plan.
-  function_arn          = "arn:${local.partition}:lambda:${var.region}:${var.account_id}:function:${local.function_name}"
-  log_group_arn         = "arn:${local.partition}:logs:${var.region}:${var.account_id}:log-group:${local.log_group_name}"
-  dead_letter_queue_arn = "arn:${local.partition}:sqs:${var.region}:${var.account_id}:${local.dead_letter_queue}"
-  bucket_arns           = { for role, name in local.buckets : role => "arn:${local.partition}:s3:::${name}" }
+  in_account        = "${var.region}:${var.account_id}"
+  function_arn      = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}"
+  log_group_arn     = "arn:${local.partition}:logs:${local.in_account}:log-group:${local.log_group_name}"
+  queue_arn_prefix  = "arn:${local.partition}:sqs:${local.in_account}:"
+  queue_arns        = { for role, name in local.queues : role => "${local.queue_arn_prefix}${name}" }
+  alarm_arn_pattern = "arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${var.name_prefix}-*"
+  bucket_arns       = { for role, name in local.buckets : role => "arn:${local.partition}:s3:::${name}" }
+}
+
+module "kms" {
+  source = "../kms"
+
+  alias                = var.name_prefix
+  account_id           = var.account_id
+  partition            = local.partition
+  region               = var.region
+  deletion_window_days = var.data.force_destroy ? 7 : 30
+  log_group_arns       = [local.log_group_arn]
+  notifying_bucket_arn = local.bucket_arns.raw
+  alarm_arn_pattern    = local.alarm_arn_pattern
+  tags                 = local.tags
+}
+
+module "log_bucket" {
+  source = "../s3"
+
+  name               = local.buckets.log
+  arn                = local.bucket_arns.log
+  account_id         = var.account_id
+  access_log_sources = { raw = local.bucket_arns.raw, processed = local.bucket_arns.processed }
+  lifecycle_days     = { noncurrent = 1, expire = var.data.access_log_days }
+  force_destroy      = var.data.force_destroy
+  tags               = local.tags
 }
 
 module "bucket" {
   source   = "../s3"
-  for_each = local.buckets
+  for_each = { raw = var.data.archive_after_days, processed = null }
 
-  name                    = each.value
-  arn                     = local.bucket_arns[each.key]
-  noncurrent_version_days = var.data.noncurrent_version_days
-  force_destroy           = var.data.force_destroy
-  tags                    = local.tags
+  name             = local.buckets[each.key]
+  arn              = local.bucket_arns[each.key]
+  account_id       = var.account_id
+  kms_key          = { arn = module.kms.arn }
+  access_log       = { bucket = module.log_bucket.name, prefix = "${each.key}/" }
+  lifecycle_days   = { noncurrent = var.data.noncurrent_version_days, archive = each.value }
+  object_lock_days = var.data.object_lock_days
+  force_destroy    = var.data.force_destroy
+  tags             = local.tags
+}
+
+# In both modes: switching between them then is a single call that changes where S3 sends its notifications, and what is
+# still in the queue is processed all the same.
+module "queue" {
+  source = "../queue"
+
+  names                      = local.queues
+  arn_prefix                 = local.queue_arn_prefix
+  account_id                 = var.account_id
+  source_bucket_arn          = local.bucket_arns.raw
+  kms_key_arn                = module.kms.arn
+  visibility_timeout_seconds = local.visibility_timeout_seconds
+  tags                       = local.tags
+}
+
+module "network" {
+  source = "../network"
+  count  = var.private_network == null ? 0 : 1
+
+  name               = var.name_prefix
+  region             = var.region
+  availability_zones = var.private_network.availability_zones
+  cidr_block         = var.private_network.cidr_block
+  bucket_arns        = [local.bucket_arns.raw, local.bucket_arns.processed]
+  tags               = local.tags
 }
 
 module "iam" {
   source = "../iam"
 
-  role_name             = local.function_name
-  raw_bucket_arn        = local.bucket_arns.raw
-  processed_bucket_arn  = local.bucket_arns.processed
-  log_group_arn         = local.log_group_arn
-  dead_letter_queue_arn = local.dead_letter_queue_arn
-  tags                  = local.tags
+  role_name            = local.function_name
+  region               = var.region
+  raw_bucket_arn       = local.bucket_arns.raw
+  processed_bucket_arn = local.bucket_arns.processed
+  log_group_arn        = local.log_group_arn
+  queue_arns           = local.queue_arns
+  kms_key_arn          = module.kms.arn
+  private_network      = var.private_network != null
+  tags                 = local.tags
 }
 
 module "layers" {
@@ -65,13 +129,46 @@ module "layers" {
 module "lambda" {
   source = "../lambda"
 
-  name                  = local.function_name
-  log_group_name        = local.log_group_name
-  package               = "${var.packages_dir}/function.zip"
-  role_arn              = module.iam.role_arn
-  layer_arns            = [module.layers.arn]
-  environment_variables = { PROCESSED_BUCKET = local.buckets.processed }
-  failure_queue_arn     = aws_sqs_queue.dead_letter.arn
-  settings              = var.function
-  tags                  = local.tags
+  name              = local.function_name
+  log_group_name    = local.log_group_name
+  package           = "${var.packages_dir}/function.zip"
+  role_arn          = module.iam.role_arn
+  layer_arns        = [module.layers.arn]
+  kms_key_arn       = module.kms.arn
+  failure_queue_arn = module.queue.dead_letter_arn
+  network           = one(module.network[*].function)
+  settings          = var.function
+  tags              = local.tags
+
+  environment_variables = {
+    PROCESSED_BUCKET             = local.buckets.processed
+    POWERTOOLS_SERVICE_NAME      = local.function_name
+    POWERTOOLS_METRICS_NAMESPACE = local.metrics_namespace
+  }
+}
+
+module "monitoring" {
+  source = "../monitoring"
+
+  name              = var.name_prefix
+  account_id        = var.account_id
+  region            = var.region
+  topic_arn         = "arn:${local.partition}:sns:${local.in_account}:${var.name_prefix}-alarms"
+  alarm_arn_pattern = local.alarm_arn_pattern
+  kms_key_arn       = module.kms.arn
+  alarm_emails      = var.monitoring.alarm_emails
+  saved_queries     = var.monitoring.saved_queries
+  request_metrics   = var.monitoring.request_metrics
+  tags              = local.tags
+
+  watched = {
+    function_name          = module.lambda.function_name
+    timeout_seconds        = var.function.timeout_seconds
+    log_group_name         = module.lambda.log_group_name
+    metrics_namespace      = local.metrics_namespace
+    raw_bucket             = module.bucket["raw"].name
+    ingestion_queue        = local.queues.ingestion
+    dead_letter_queue      = local.queues.dead_letter
+    oldest_message_seconds = 3 * var.function.timeout_seconds
+  }
 }

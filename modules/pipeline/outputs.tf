@@ -18,12 +18,27 @@ output "log_group_name" {
   value       = module.lambda.log_group_name
 }
 
+output "ingestion_queue_url" {
+  description = "Queue that uploads arrive in, in queue mode; in both modes it takes events that are sent again."
+  value       = module.queue.ingestion_url
+}
+
 output "dead_letter_queue_url" {
   description = "Queue that receives the events which could not be processed."
-  value       = aws_sqs_queue.dead_letter.url
+  value       = module.queue.dead_letter_url
 }
 
 output "force_destroy" {
   description = "Whether destroy may delete the data buckets with what they hold."
   value       = var.data.force_destroy
+}
+
+output "alarm_topic_arn" {
+  description = "Topic that alarms are sent to."
+  value       = module.monitoring.topic_arn
+}
+
+output "dashboard_name" {
+  description = "CloudWatch dashboard of the environment."
+  value       = module.monitoring.dashboard_name
 }

@@ -1,4 +1,9 @@
-# Uploads start the function; what it cannot process ends in the dead-letter queue.
+# What starts the function: S3 itself in direct mode, the queue in queue mode. Both ways stand ready in both modes.
+
+locals {
+  # A message must stay hidden for as long as the function may be retried on it: AWS advises six times the timeout.
+  visibility_timeout_seconds = 6 * var.function.timeout_seconds + var.ingestion.batching_window_seconds
+}
 
 resource "aws_lambda_permission" "s3" {
   statement_id  = "AllowRawBucket"
@@ -14,40 +19,59 @@ resource "aws_lambda_permission" "s3" {
 resource "aws_s3_bucket_notification" "raw" {
   bucket = module.bucket["raw"].name
 
-  lambda_function {
-    lambda_function_arn = local.function_arn
-    events              = ["s3:ObjectCreated:*"]
-    filter_suffix       = ".json"
+  dynamic "lambda_function" {
+    for_each = var.ingestion.mode == "direct" ? [local.function_arn] : []
+
+    content {
+      lambda_function_arn = lambda_function.value
+      events              = ["s3:ObjectCreated:*"]
+      filter_suffix       = ".json"
+    }
   }
 
-  # S3 tests the permission when the notification is made.
-  depends_on = [aws_lambda_permission.s3]
+  dynamic "queue" {
+    for_each = var.ingestion.mode == "queue" ? [local.queue_arns.ingestion] : []
+
+    content {
+      queue_arn     = queue.value
+      events        = ["s3:ObjectCreated:*"]
+      filter_suffix = ".json"
+    }
+  }
+
+  # S3 tests that it may send when the notification is made; and what it sends must find somebody who takes it.
+  depends_on = [aws_lambda_permission.s3, module.queue, aws_lambda_event_source_mapping.queue]
+
+  lifecycle {
+    precondition {
+      condition     = local.buckets.raw != local.buckets.processed
+      error_message = "The raw bucket is the processed bucket: every result would start the function again. Give them different names."
+    }
+  }
 }
 
-resource "aws_sqs_queue" "dead_letter" {
-  name                      = local.dead_letter_queue
-  message_retention_seconds = 14 * 24 * 3600 # the longest that SQS offers
-  sqs_managed_sse_enabled   = true
-  policy                    = data.aws_iam_policy_document.dead_letter.json
-  tags                      = local.tags
-}
+resource "aws_lambda_event_source_mapping" "queue" {
+  event_source_arn                   = module.queue.ingestion_arn
+  function_name                      = module.lambda.function_name
+  batch_size                         = 10
+  maximum_batching_window_in_seconds = var.ingestion.batching_window_seconds
+  function_response_types            = ["ReportBatchItemFailures"] # only what failed is delivered again
 
-data "aws_iam_policy_document" "dead_letter" {
-  statement {
-    sid       = "DenyInsecureTransport"
-    effect    = "Deny"
-    actions   = ["sqs:*"]
-    resources = [local.dead_letter_queue_arn]
+  # Bounds the function where the queue waits. A reserved concurrency would let SQS hand over more than the function takes,
+  # and messages would wander into the dead-letter queue unread.
+  scaling_config {
+    maximum_concurrency = var.ingestion.maximum_concurrency
+  }
 
-    principals {
-      type        = "*"
-      identifiers = ["*"]
+  lifecycle {
+    precondition {
+      condition     = local.visibility_timeout_seconds >= var.function.timeout_seconds && local.visibility_timeout_seconds <= 43200
+      error_message = "The queue's visibility timeout of ${local.visibility_timeout_seconds} s does not fit a function that runs for up to ${var.function.timeout_seconds} s. Shorten timeout_seconds or batching_window_seconds."
     }
 
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
+    precondition {
+      condition     = var.function.reserved_concurrency == null ? true : var.function.reserved_concurrency >= var.ingestion.maximum_concurrency
+      error_message = "The queue may start more invocations at once than reserved_concurrency allows. Raise reserved_concurrency or lower maximum_concurrency."
     }
   }
 }

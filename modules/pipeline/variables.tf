@@ -35,25 +35,75 @@ variable "function" {
     - memory_mb: memory in MiB.
     - timeout_seconds: time limit of one invocation.
     - log_retention_days: how long its log is kept.
+    - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
   EOT
   type = object({
-    architecture       = string
-    memory_mb          = number
-    timeout_seconds    = number
-    log_retention_days = number
+    architecture         = string
+    memory_mb            = number
+    timeout_seconds      = number
+    log_retention_days   = number
+    reserved_concurrency = number
+  })
+  nullable = false
+}
+
+variable "ingestion" {
+  description = <<-EOT
+    How uploads reach the function.
+    - mode: direct, S3 invokes it, or queue, S3 sends to a queue that it is fed from.
+    - maximum_concurrency: invocations at once that the queue feeds, 2 to 1000.
+    - batching_window_seconds: how long messages are gathered before an invocation, 0 to 300.
+  EOT
+  type = object({
+    mode                    = string
+    maximum_concurrency     = number
+    batching_window_seconds = number
   })
   nullable = false
 }
 
 variable "data" {
   description = <<-EOT
-    How the data buckets keep what they hold.
-    - noncurrent_version_days: days that overwritten and deleted objects stay recoverable.
+    How the buckets keep what they hold, in days. Null: never.
+    - noncurrent_version_days: overwritten and deleted objects stay recoverable for so long.
+    - archive_after_days: raw objects move to cheaper storage after so long.
+    - object_lock_days: nobody can delete a version for so long.
+    - access_log_days: access logs are kept for so long.
     - force_destroy: whether destroy may delete buckets that hold objects.
   EOT
   type = object({
     noncurrent_version_days = number
+    archive_after_days      = number
+    object_lock_days        = number
+    access_log_days         = number
     force_destroy           = bool
+  })
+  nullable = false
+}
+
+variable "private_network" {
+  description = <<-EOT
+    A network of the function's own, without a way to the internet. Null: none.
+    - availability_zones: two zones of the region.
+    - cidr_block: its addresses.
+  EOT
+  type = object({
+    availability_zones = list(string)
+    cidr_block         = string
+  })
+}
+
+variable "monitoring" {
+  description = <<-EOT
+    Who learns of trouble, and how.
+    - alarm_emails: addresses that alarms are sent to.
+    - saved_queries: whether to save log queries for rejected and for slow files.
+    - request_metrics: whether S3 counts the raw bucket's requests.
+  EOT
+  type = object({
+    alarm_emails    = list(string)
+    saved_queries   = bool
+    request_metrics = bool
   })
   nullable = false
 }

@@ -25,6 +25,8 @@ resource "aws_s3_bucket_policy" "this" {
 }
 
 data "aws_iam_policy_document" "bucket" {
+  source_policy_documents = data.aws_iam_policy_document.encryption[*].json
+
   statement {
     sid       = "DenyInsecureTransport"
     effect    = "Deny"
@@ -58,6 +60,58 @@ data "aws_iam_policy_document" "bucket" {
       test     = "NumericLessThan"
       variable = "s3:TlsVersion"
       values   = ["1.2"]
+    }
+  }
+
+  statement {
+    sid       = "DenyOtherAccounts"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [var.arn, "${var.arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "StringNotEquals"
+      variable = "aws:PrincipalAccount"
+      values   = [var.account_id]
+    }
+
+    # AWS's own services, such as the one that delivers access logs, belong to no account.
+    condition {
+      test     = "Bool"
+      variable = "aws:PrincipalIsAWSService"
+      values   = ["false"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.access_log_sources
+
+    content {
+      sid       = "DeliverLogsOf${title(statement.key)}"
+      actions   = ["s3:PutObject"]
+      resources = ["${var.arn}/${statement.key}/*"]
+
+      principals {
+        type        = "Service"
+        identifiers = ["logging.s3.amazonaws.com"]
+      }
+
+      condition {
+        test     = "ArnEquals"
+        variable = "aws:SourceArn"
+        values   = [statement.value]
+      }
+
+      condition {
+        test     = "StringEquals"
+        variable = "aws:SourceAccount"
+        values   = [var.account_id]
+      }
     }
   }
 }

@@ -19,12 +19,43 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     filter {}
 
     noncurrent_version_expiration {
-      noncurrent_days = var.noncurrent_version_days
+      noncurrent_days = var.lifecycle_days.noncurrent
     }
 
     # A delete marker whose versions are all gone serves nobody.
     expiration {
       expired_object_delete_marker = true
+    }
+  }
+
+  dynamic "rule" {
+    for_each = var.lifecycle_days.archive[*]
+
+    content {
+      id     = "archive"
+      status = "Enabled"
+
+      filter {}
+
+      transition {
+        days          = rule.value
+        storage_class = "GLACIER_IR" # read like any other object, and cheaper when that is rare
+      }
+    }
+  }
+
+  dynamic "rule" {
+    for_each = var.lifecycle_days.expire[*]
+
+    content {
+      id     = "expire"
+      status = "Enabled"
+
+      filter {}
+
+      expiration {
+        days = rule.value
+      }
     }
   }
 

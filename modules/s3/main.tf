@@ -1,9 +1,12 @@
-# A private, versioned data bucket.
+# A private, versioned bucket.
 
 resource "aws_s3_bucket" "this" {
-  bucket        = var.name
-  force_destroy = var.force_destroy
-  tags          = var.tags
+  #checkov:skip=CKV2_AWS_62:Of the three buckets only the raw one starts something, see modules/pipeline/trigger.tf
+  #checkov:skip=CKV_AWS_144:Versions protect against loss inside the region; another region is each operator's own decision on patient data
+  bucket              = var.name
+  force_destroy       = var.force_destroy
+  object_lock_enabled = var.object_lock_days != null
+  tags                = var.tags
 }
 
 resource "aws_s3_bucket_versioning" "this" {
@@ -14,12 +17,21 @@ resource "aws_s3_bucket_versioning" "this" {
   }
 }
 
-resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
+resource "aws_s3_bucket_object_lock_configuration" "this" {
+  count  = var.object_lock_days == null ? 0 : 1
   bucket = aws_s3_bucket.this.id
 
   rule {
-    apply_server_side_encryption_by_default {
-      sse_algorithm = "AES256"
+    default_retention {
+      mode = "GOVERNANCE"
+      days = var.object_lock_days
     }
   }
+}
+
+resource "aws_s3_bucket_logging" "this" {
+  count         = var.access_log == null ? 0 : 1
+  bucket        = aws_s3_bucket.this.id
+  target_bucket = var.access_log.bucket
+  target_prefix = var.access_log.prefix
 }

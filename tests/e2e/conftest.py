@@ -1,6 +1,7 @@
 """One local AWS for all end-to-end tests, set up by the documented command.
 
-Files run in alphabetical order: test_two_environments.py comes last because it ends with destroying everything.
+Files run in alphabetical order. test_local.py comes first and brings up dev; what follows works on dev, in direct mode,
+and on prod, in queue mode, in one state; test_two_environments.py comes last, as it ends with destroying everything.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,61 @@ def pipelines(aws: LocalAws) -> dict[str, Pipeline]:
 
 @pytest.fixture(scope="session")
 def dev(aws: LocalAws, second_run: subprocess.CompletedProcess[str]) -> Pipeline:
+    """Return dev, in direct mode."""
     assert second_run.returncode == 0
     return pipelines(aws)["dev"]
+
+
+BOTH = {"dev": {}, "prod": {"ingestion": "queue", "noncurrent_version_days": 90}}
+
+
+def variables(aws: LocalAws, environments: Mapping[str, object]) -> str:
+    """Return the option that gives Terraform these environments."""
+    path = aws.folder / "environments.tfvars.json"
+    path.write_text(json.dumps({"environments": environments}))
+    return f"-var-file={path}"
+
+
+def changes(aws: LocalAws, *arguments: str) -> tuple[Path, dict[str, list[str]]]:
+    """Plan; return the saved plan and what it does to each resource that it touches."""
+    plan = aws.folder / "test.tfplan"
+    terraform(aws, "plan", "-input=false", f"-out={plan}", *arguments)
+    planned = json.loads(terraform(aws, "show", "-json", str(plan)).stdout).get("resource_changes", [])
+    actions = {change["address"]: change["change"]["actions"] for change in planned}
+    return plan, {address: action for address, action in actions.items() if action not in (["no-op"], ["read"])}
+
+
+def is_false_drift(address: str) -> bool:
+    """Return whether the local AWS leaves out, when asked, what it was told of this resource."""
+    return ".aws_cloudwatch_metric_alarm." in address
+
+
+@pytest.fixture(scope="session")
+def both(dev: Pipeline, aws: LocalAws) -> dict[str, Pipeline]:
+    """Add prod, in queue mode, to the state that holds dev."""
+    plan, touched = changes(aws, variables(aws, BOTH))
+    touched = {address: action for address, action in touched.items() if not is_false_drift(address)}
+    assert touched
+    assert all(address.startswith('module.pipeline["prod"]') for address in touched), "adding prod touches dev"
+    terraform(aws, "apply", "-input=false", str(plan))
+    assert dev.outputs == pipelines(aws)["dev"].outputs
+    return pipelines(aws)
+
+
+@pytest.fixture(params=["dev", "prod"], ids=["direct", "queue"])
+def pipeline(both: dict[str, Pipeline], request: pytest.FixtureRequest) -> Pipeline:
+    """Return each environment in turn, and so each mode."""
+    return both[str(request.param)]
+
+
+@pytest.fixture
+def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
+    """Let a failed message come back after a second, not after six times the function's timeout."""
+    url, name = pipeline.outputs["ingestion_queue_url"], "VisibilityTimeout"
+    before = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
+    pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "1"})
+    yield
+    pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before})
 
 
 @pytest.hookimpl(wrapper=True)

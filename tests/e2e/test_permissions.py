@@ -1,11 +1,13 @@
 """The permissions, the layer and the role that are deployed are the ones in force: without one, the pipeline fails."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from conftest import Pipeline, wait_for
+from conftest import ROOT, Pipeline, wait_for
 
 RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'
 
@@ -60,3 +62,12 @@ def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
     finally:
         use([layer["Arn"] for layer in layers])
     dev.await_result("no-layer.json", dev.upload("no-layer.json", RECORDS))
+
+
+def test_cloudsplaining_finds_nothing_in_the_role(dev: Pipeline, tmp_path: Path) -> None:
+    policy = dev.iam.get_role_policy(RoleName=dev.function, PolicyName="pipeline")["PolicyDocument"]
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy))
+    scanner = [str(ROOT / ".venv/scanners/bin/cloudsplaining"), "scan-policy-file", "--input-file", str(file)]
+    run = subprocess.run(scanner, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

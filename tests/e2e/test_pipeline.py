@@ -1,13 +1,17 @@
-"""Files through the deployed dev pipeline: real notification, real function process, enforced IAM."""
+"""Files through the deployed pipelines, in both modes: real notification, real function process, enforced IAM."""
 
+import itertools
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import Pipeline, wait_for
+from conftest import BOTH, Pipeline, processes_of, terraform, variables, wait_for
+from local_aws import LocalAws
 
 CANARY = "Zebulon-Quixote"
 
@@ -20,64 +24,71 @@ def patients(count: int, name: str = "Name") -> bytes:
     "key",
     ["a b.json", "a+b.json", "100%.json", "x%20y.json", "müller-眼.json", "2026/11/scan 1.json", "a b+c%25é.json"],
 )
-def test_a_key_of_any_form_comes_out_unchanged(dev: Pipeline, key: str) -> None:
-    version = dev.upload(key, patients(1))
-    assert dev.await_result(key, version) == [{"patient_id": "P-0", "patient_name": "Name"}]
+def test_a_key_of_any_form_comes_out_unchanged(pipeline: Pipeline, key: str) -> None:
+    version = pipeline.upload(key, patients(1))
+    assert pipeline.await_result(key, version) == [{"patient_id": "P-0", "patient_name": "Name"}]
 
 
-def test_a_text_file_does_not_start_the_function(dev: Pipeline) -> None:
-    dev.upload("notes.txt", patients(1))
-    dev.upload("notes.JSON", patients(1))
-    dev.await_result("after-notes.json", dev.upload("after-notes.json", patients(1)))
-    assert dev.result("notes.txt") is None
-    assert not [line for line in dev.log() if "notes.txt" in line or "notes.JSON" in line]
+def test_a_text_file_does_not_start_the_function(pipeline: Pipeline) -> None:
+    pipeline.upload("notes.txt", patients(1))
+    pipeline.upload("notes.JSON", patients(1))
+    pipeline.await_result("after-notes.json", pipeline.upload("after-notes.json", patients(1)))
+    assert pipeline.result("notes.txt") is None
+    assert not [line for line in pipeline.log() if "notes.txt" in line or "notes.JSON" in line]
 
 
-def test_fifty_files_at_once_all_come_out(dev: Pipeline) -> None:
+def test_fifty_files_at_once_all_come_out(pipeline: Pipeline) -> None:
     keys = [f"burst/{n}.json" for n in range(50)]
     with ThreadPoolExecutor(10) as pool:
-        versions = list(pool.map(lambda key: dev.upload(key, patients(int(key[6:-5]))), keys))
+        versions = list(pool.map(lambda key: pipeline.upload(key, patients(int(key[6:-5]))), keys))
     for n, (key, version) in enumerate(zip(keys, versions, strict=True)):
-        assert len(dev.await_result(key, version)) == n
+        assert len(pipeline.await_result(key, version)) == n
 
 
-def test_an_overwrite_wins(dev: Pipeline) -> None:
-    versions = [dev.upload("overwritten.json", patients(n)) for n in (1, 2, 3)]
-    assert len(dev.await_result("overwritten.json", versions[-1])) == 3
+def test_an_overwrite_wins(pipeline: Pipeline) -> None:
+    versions = [pipeline.upload("overwritten.json", patients(n)) for n in (1, 2, 3)]
+    assert len(pipeline.await_result("overwritten.json", versions[-1])) == 3
 
 
-def test_a_broken_file_reaches_the_dead_letter_queue_and_nothing_else(dev: Pipeline) -> None:
-    dev.upload("broken.json", patients(2, CANARY)[:-20])
-    failure = dev.await_failure()
-    assert failure["requestPayload"]["Records"][0]["s3"]["object"]["key"] == "broken.json"
-    assert "not_json" in failure["responsePayload"]["errorMessage"]
-    assert dev.result("broken.json") is None
+@pytest.mark.usefixtures("quick_redelivery")
+def test_a_broken_file_among_good_ones_reaches_the_dead_letter_queue_and_nothing_else(pipeline: Pipeline) -> None:
+    good = {f"good/{n}.json": pipeline.upload(f"good/{n}.json", patients(n)) for n in range(5)}
+    pipeline.upload("broken.json", patients(2, CANARY)[:-20])
+    failure = pipeline.await_failure()
+    # In direct mode Lambda wraps the event of S3 into a record of the failure.
+    event = failure.get("requestPayload", failure)
+    assert [record["s3"]["object"]["key"] for record in event["Records"]] == ["broken.json"]
+    if "responsePayload" in failure:
+        assert "not_json" in failure["responsePayload"]["errorMessage"]
+    for key, version in good.items():
+        pipeline.await_result(key, version)
+    assert pipeline.result("broken.json") is None
     assert CANARY not in json.dumps(failure)
-    assert not [line for line in dev.log() if CANARY in line]
-    assert CANARY not in dev.aws.log.read_text()
+    assert not [line for line in pipeline.log() if CANARY in line]
+    assert CANARY not in pipeline.aws.log.read_text()
 
 
 @pytest.fixture
-def user(dev: Pipeline) -> Any:
+def user(pipeline: Pipeline) -> Any:
     """A session of an IAM user who may do anything, as bucket policies do not bind the local AWS's root."""
-    dev.iam.create_user(UserName="anybody")
+    pipeline.iam.create_user(UserName="anybody")
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    dev.iam.put_user_policy(UserName="anybody", PolicyName="all", PolicyDocument=json.dumps(policy))
-    key = dev.iam.create_access_key(UserName="anybody")["AccessKey"]
+    pipeline.iam.put_user_policy(UserName="anybody", PolicyName="all", PolicyDocument=json.dumps(policy))
+    key = pipeline.iam.create_access_key(UserName="anybody")["AccessKey"]
     yield boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name="us-east-1")
-    dev.iam.delete_access_key(UserName="anybody", AccessKeyId=key["AccessKeyId"])
-    dev.iam.delete_user_policy(UserName="anybody", PolicyName="all")
-    dev.iam.delete_user(UserName="anybody")
+    pipeline.iam.delete_access_key(UserName="anybody", AccessKeyId=key["AccessKeyId"])
+    pipeline.iam.delete_user_policy(UserName="anybody", PolicyName="all")
+    pipeline.iam.delete_user(UserName="anybody")
 
 
 @pytest.mark.parametrize("bucket", ["raw", "processed"])
-def test_buckets_and_queue_refuse_requests_without_tls(dev: Pipeline, user: Any, bucket: str) -> None:
-    environment = dev.aws.environment()
+def test_buckets_and_queue_refuse_requests_without_tls(pipeline: Pipeline, user: Any, bucket: str) -> None:
+    environment = pipeline.aws.environment()
     where = {"endpoint_url": environment["AWS_ENDPOINT_URL"], "verify": environment["AWS_CA_BUNDLE"]}
     s3, sqs = user.client("s3", **where), user.client("sqs", **where)
-    name = getattr(dev, bucket)
+    name = getattr(pipeline, bucket)
     s3.list_objects_v2(Bucket=name)
-    sqs.get_queue_attributes(QueueUrl=dev.queue)
+    sqs.get_queue_attributes(QueueUrl=pipeline.queue)
 
     def say_http(request: Any, **_: Any) -> None:
         request.headers["x-forwarded-proto"] = "http"
@@ -90,20 +101,73 @@ def test_buckets_and_queue_refuse_requests_without_tls(dev: Pipeline, user: Any,
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.get_object(Bucket=name, Key="any.json")
     with pytest.raises(ClientError, match="AccessDenied"):
-        sqs.get_queue_attributes(QueueUrl=dev.queue)
+        sqs.get_queue_attributes(QueueUrl=pipeline.queue)
 
 
-def test_log_group_keeps_14_days(dev: Pipeline) -> None:
-    (group,) = dev.logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/ikerian-data-pipeline-data")["logGroups"]
-    assert (group["logGroupName"], group["retentionInDays"]) == (
-        "/aws/lambda/ikerian-data-pipeline-data-processor",
-        14,
+def test_log_groups_keep_14_days(both: dict[str, Pipeline]) -> None:
+    groups = both["dev"].logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+    assert {group["logGroupName"]: group["retentionInDays"] for group in groups} == {
+        "/aws/lambda/ikerian-data-pipeline-data-processor": 14,
+        "/aws/lambda/ikerian-data-pipeline-prod-data-processor": 14,
+    }
+
+
+def test_s3_test_event_in_the_queue_is_acknowledged(both: dict[str, Pipeline]) -> None:
+    prod = both["prod"]
+    prod.sqs.send_message(
+        QueueUrl=prod.outputs["ingestion_queue_url"],
+        MessageBody=json.dumps({"Event": "s3:TestEvent", "Bucket": prod.raw}),
     )
+    wait_for("the test event to be taken", lambda: [line for line in prod.log() if "test event" in line])
+    prod.await_result("after-test.json", prod.upload("after-test.json", patients(1)))
 
 
-def test_nothing_is_left_in_the_dead_letter_queue(dev: Pipeline) -> None:
-    attributes = wait_for(
-        "the queue's attributes",
-        lambda: dev.sqs.get_queue_attributes(QueueUrl=dev.queue, AttributeNames=["All"])["Attributes"],
-    )
-    assert (attributes["ApproximateNumberOfMessages"], attributes["SqsManagedSseEnabled"]) == ("0", "true")
+def test_a_burst_in_queue_mode_loses_nothing_and_keeps_to_its_concurrency(both: dict[str, Pipeline]) -> None:
+    prod = both["prod"]
+    mapping, *_ = prod.functions.list_event_source_mappings(FunctionName=prod.function)["EventSourceMappings"]
+    limit = mapping["ScalingConfig"]["MaximumConcurrency"]
+    keys = [f"flood/{n}.json" for n in range(2000)]
+    most_at_once = 0
+
+    def finished() -> bool:
+        nonlocal most_at_once
+        most_at_once = max(
+            most_at_once, sum("_worker.py" in line and prod.function in line for line in processes_of(prod.aws))
+        )
+        pages = prod.s3.get_paginator("list_objects_v2").paginate(Bucket=prod.processed, Prefix="flood/")
+        return sum(int(page["KeyCount"]) for page in pages) == len(keys)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: prod.upload(key, patients(1)), keys))
+    wait_for("2,000 results", finished)
+    assert 1 <= most_at_once <= limit
+
+
+def test_switching_modes_while_files_arrive_loses_none(both: dict[str, Pipeline], aws: LocalAws) -> None:
+    dev, versions, stop = both["dev"], dict[str, str](), threading.Event()
+
+    def keep_uploading() -> None:
+        for n in itertools.count():
+            if stop.is_set():
+                return
+            versions[f"switch/{n}.json"] = dev.upload(f"switch/{n}.json", patients(1))
+
+    with ThreadPoolExecutor(1) as pool:
+        uploads = pool.submit(keep_uploading)
+        try:
+            for mode in ("queue", "direct"):
+                environments = BOTH | {"dev": {"ingestion": mode}}
+                terraform(aws, "apply", "-input=false", "-auto-approve", variables(aws, environments))
+                enough = len(versions) + 10
+                wait_for("uploads in the new mode", partial(lambda enough: len(versions) > enough, enough))
+        finally:
+            stop.set()
+        uploads.result()
+    for key, version in versions.items():
+        dev.await_result(key, version)
+
+
+def test_nothing_is_left_in_the_dead_letter_queue(pipeline: Pipeline) -> None:
+    attributes = pipeline.sqs.get_queue_attributes(QueueUrl=pipeline.queue, AttributeNames=["All"])["Attributes"]
+    assert attributes["ApproximateNumberOfMessages"] == "0"
+    assert attributes["KmsMasterKeyId"].startswith("arn:aws:kms:")

@@ -15,17 +15,26 @@ override_resource {
   values          = { output = "1234abcd" }
 }
 
-variables {
-  name_prefix  = "eyes"
-  environment  = "dev"
-  account_id   = "111122223333"
-  region       = "us-east-1"
-  packages_dir = "build"
-  function     = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14 }
-  data         = { noncurrent_version_days = 30, force_destroy = true }
+override_resource {
+  target          = module.kms.aws_kms_key.this
+  override_during = plan
+  values          = { arn = "arn:aws:kms:us-east-1:111122223333:key/k" }
 }
 
-run "pipeline" {
+variables {
+  name_prefix     = "eyes"
+  environment     = "dev"
+  account_id      = "111122223333"
+  region          = "us-east-1"
+  packages_dir    = "build"
+  function        = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = null }
+  ingestion       = { mode = "direct", maximum_concurrency = 7, batching_window_seconds = 5 }
+  data            = { noncurrent_version_days = 30, archive_after_days = 60, object_lock_days = null, access_log_days = 90, force_destroy = false }
+  private_network = null
+  monitoring      = { alarm_emails = ["oncall@example.org"], saved_queries = true, request_metrics = true }
+}
+
+run "execution_role" {
   command = plan
 
   module {
@@ -39,13 +48,65 @@ run "pipeline" {
       { Sid = "WriteProcessedObjects", Effect = "Allow", Action = ["s3:PutObject", "s3:AbortMultipartUpload"], Resource = "arn:aws:s3:::eyes-processed-data-1234abcd/*" },
       { Sid = "WriteLog", Effect = "Allow", Action = ["logs:PutLogEvents", "logs:CreateLogStream"], Resource = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-data-processor:*" },
       { Sid = "SendFailedEvents", Effect = "Allow", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter" },
+      { Sid = "TakeMessages", Effect = "Allow", Action = ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:DeleteMessage"], Resource = "arn:aws:sqs:us-east-1:111122223333:eyes-ingestion" },
+      {
+        Sid      = "UseKeyForObjects", Effect = "Allow", Action = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource = "arn:aws:kms:us-east-1:111122223333:key/k"
+        Condition = {
+          StringEquals = { "kms:ViaService" = "s3.us-east-1.amazonaws.com" }
+          StringLike = { "kms:EncryptionContext:aws:s3:arn" = [
+            "arn:aws:s3:::eyes-raw-data-1234abcd", "arn:aws:s3:::eyes-raw-data-1234abcd/*",
+            "arn:aws:s3:::eyes-processed-data-1234abcd", "arn:aws:s3:::eyes-processed-data-1234abcd/*",
+          ] }
+        }
+      },
+      {
+        Sid      = "UseKeyForMessages", Effect = "Allow", Action = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource = "arn:aws:kms:us-east-1:111122223333:key/k"
+        Condition = { StringEquals = {
+          "kms:ViaService" = "sqs.us-east-1.amazonaws.com"
+          "kms:EncryptionContext:aws:sqs:arn" = [
+            "arn:aws:sqs:us-east-1:111122223333:eyes-ingestion", "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter",
+          ]
+        } }
+      },
+      { Sid = "SendTraces", Effect = "Allow", Action = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], Resource = "*" },
     ])
     error_message = "The execution role's policy changed: ${module.iam.policy}"
+  }
+}
+
+run "data_bucket_policies" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
   }
 
   assert {
     condition = alltrue([for role, suffix in { raw = "raw-data-1234abcd", processed = "processed-data-1234abcd" } :
       jsonencode(jsondecode(module.bucket[role].policy).Statement) == jsonencode([
+        {
+          Sid      = "DenyOtherEncryption", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
+          Resource = "arn:aws:s3:::eyes-${suffix}/*"
+          Condition = {
+            Null            = { "s3:x-amz-server-side-encryption" = "false" }
+            StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
+          }
+        },
+        {
+          Sid      = "DenyOtherKey", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
+          Resource = "arn:aws:s3:::eyes-${suffix}/*"
+          Condition = {
+            Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
+            StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "arn:aws:kms:us-east-1:111122223333:key/k" }
+          }
+        },
+        {
+          Sid       = "DenyCallersKey", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
+          Resource  = "arn:aws:s3:::eyes-${suffix}/*"
+          Condition = { Null = { "s3:x-amz-server-side-encryption-customer-algorithm" = "false" } }
+        },
         {
           Sid       = "DenyInsecureTransport", Effect = "Deny", Principal = "*", Action = "s3:*"
           Resource  = ["arn:aws:s3:::eyes-${suffix}/*", "arn:aws:s3:::eyes-${suffix}"]
@@ -56,25 +117,152 @@ run "pipeline" {
           Resource  = ["arn:aws:s3:::eyes-${suffix}/*", "arn:aws:s3:::eyes-${suffix}"]
           Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
         },
+        {
+          Sid      = "DenyOtherAccounts", Effect = "Deny", Principal = "*", Action = "s3:*"
+          Resource = ["arn:aws:s3:::eyes-${suffix}/*", "arn:aws:s3:::eyes-${suffix}"]
+          Condition = {
+            Bool            = { "aws:PrincipalIsAWSService" = "false" }
+            StringNotEquals = { "aws:PrincipalAccount" = "111122223333" }
+          }
+        },
       ])
     ])
     error_message = "A bucket policy changed: ${module.bucket["raw"].policy} ${module.bucket["processed"].policy}"
   }
+}
+
+run "log_bucket_policy" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
 
   assert {
-    condition = jsonencode(jsondecode(aws_sqs_queue.dead_letter.policy).Statement) == jsonencode([
+    condition = jsonencode([for statement in jsondecode(module.log_bucket.policy).Statement : statement if statement.Effect == "Allow"]) == jsonencode([
+      for role in ["processed", "raw"] : {
+        Sid       = "DeliverLogsOf${title(role)}", Effect = "Allow", Action = "s3:PutObject"
+        Principal = { Service = "logging.s3.amazonaws.com" }
+        Resource  = "arn:aws:s3:::eyes-access-log-1234abcd/${role}/*"
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-${role}-data-1234abcd" }
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+        }
+      }
+    ])
+    error_message = "Who may deliver access logs changed: ${module.log_bucket.policy}"
+  }
+  assert {
+    condition     = [for statement in jsondecode(module.log_bucket.policy).Statement : statement.Sid if statement.Effect == "Deny"] == ["DenyInsecureTransport", "DenyOutdatedTls", "DenyOtherAccounts"]
+    error_message = "What the log bucket denies changed: ${module.log_bucket.policy}"
+  }
+}
+
+run "key_policy" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  assert {
+    condition = jsonencode(jsondecode(module.kms.policy).Statement) == jsonencode([
+      { Sid = "AccountDecides", Effect = "Allow", Action = "kms:*", Resource = "*", Principal = { AWS = "arn:aws:iam::111122223333:root" } },
+      {
+        Sid       = "LogGroups", Effect = "Allow", Resource = "*", Principal = { Service = "logs.us-east-1.amazonaws.com" }
+        Action    = ["kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Encrypt", "kms:DescribeKey", "kms:Decrypt"]
+        Condition = { ArnEquals = { "kms:EncryptionContext:aws:logs:arn" = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-data-processor" } }
+      },
+      {
+        Sid    = "BucketNotifications", Effect = "Allow", Resource = "*", Principal = { Service = "s3.amazonaws.com" }
+        Action = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-raw-data-1234abcd" }
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+        }
+      },
+      {
+        Sid    = "Alarms", Effect = "Allow", Resource = "*", Principal = { Service = "cloudwatch.amazonaws.com" }
+        Action = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Condition = {
+          ArnLike      = { "aws:SourceArn" = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*" }
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+        }
+      },
+    ])
+    error_message = "The key's policy changed: ${module.kms.policy}"
+  }
+}
+
+run "queue_policies" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  assert {
+    condition = jsonencode(jsondecode(module.queue.policies.ingestion).Statement) == jsonencode([
+      {
+        Sid       = "DenyInsecureTransport", Effect = "Deny", Principal = "*", Action = "sqs:*"
+        Resource  = "arn:aws:sqs:us-east-1:111122223333:eyes-ingestion"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      {
+        Sid      = "RawBucketNotifies", Effect = "Allow", Action = "sqs:SendMessage", Principal = { Service = "s3.amazonaws.com" }
+        Resource = "arn:aws:sqs:us-east-1:111122223333:eyes-ingestion"
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-raw-data-1234abcd" }
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+        }
+      },
+    ])
+    error_message = "The ingestion queue's policy changed: ${module.queue.policies.ingestion}"
+  }
+  assert {
+    condition = jsonencode(jsondecode(module.queue.policies.dead_letter).Statement) == jsonencode([
       {
         Sid       = "DenyInsecureTransport", Effect = "Deny", Principal = "*", Action = "sqs:*"
         Resource  = "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter"
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
       },
     ])
-    error_message = "The dead-letter queue's policy changed: ${aws_sqs_queue.dead_letter.policy}"
+    error_message = "The dead-letter queue's policy changed: ${module.queue.policies.dead_letter}"
+  }
+}
+
+run "topic_policy" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
   }
 
   assert {
-    condition     = aws_sqs_queue.dead_letter.name == "eyes-dead-letter" && aws_sqs_queue.dead_letter.sqs_managed_sse_enabled && aws_sqs_queue.dead_letter.message_retention_seconds == 1209600
-    error_message = "The dead-letter queue must be encrypted and keep its messages for 14 days."
+    condition = jsonencode(jsondecode(module.monitoring.topic_policy).Statement) == jsonencode([
+      {
+        Sid      = "AlarmsPublish", Effect = "Allow", Action = "sns:Publish", Principal = { Service = "cloudwatch.amazonaws.com" }
+        Resource = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+        Condition = {
+          ArnLike      = { "aws:SourceArn" = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*" }
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+        }
+      },
+      {
+        Sid       = "DenyInsecureTransport", Effect = "Deny", Action = "sns:Publish", Principal = "*"
+        Resource  = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+    ])
+    error_message = "The topic's policy changed: ${module.monitoring.topic_policy}"
+  }
+}
+
+run "direct_trigger" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
   }
 
   assert {
@@ -83,24 +271,259 @@ run "pipeline" {
   }
   assert {
     condition     = aws_lambda_permission.s3.source_arn == "arn:aws:s3:::eyes-raw-data-1234abcd"
-    error_message = "Only the raw bucket may invoke the function, not ${aws_lambda_permission.s3.source_arn}."
+    error_message = "Only the raw bucket may invoke the function."
   }
   assert {
     condition     = aws_lambda_permission.s3.source_account == "111122223333"
     error_message = "Only this account's bucket may invoke the function."
   }
-
   assert {
-    condition     = aws_s3_bucket_notification.raw.bucket == "eyes-raw-data-1234abcd" && length(aws_s3_bucket_notification.raw.lambda_function) == 1
-    error_message = "The raw bucket has one notification."
+    condition     = aws_s3_bucket_notification.raw.bucket == "eyes-raw-data-1234abcd" && length(aws_s3_bucket_notification.raw.queue) == 0
+    error_message = "In direct mode the raw bucket sends nothing to the queue."
   }
   assert {
     condition = (
-      aws_s3_bucket_notification.raw.lambda_function[0].filter_suffix == ".json" &&
-      aws_s3_bucket_notification.raw.lambda_function[0].lambda_function_arn == "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor" &&
-      aws_s3_bucket_notification.raw.lambda_function[0].events == toset(["s3:ObjectCreated:*"])
+      one(aws_s3_bucket_notification.raw.lambda_function).filter_suffix == ".json" &&
+      one(aws_s3_bucket_notification.raw.lambda_function).lambda_function_arn == "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor" &&
+      one(aws_s3_bucket_notification.raw.lambda_function).events == toset(["s3:ObjectCreated:*"])
     )
     error_message = "The notification must send created .json objects to the function."
+  }
+}
+
+run "queue_trigger" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  variables {
+    ingestion = { mode = "queue", maximum_concurrency = 7, batching_window_seconds = 5 }
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket_notification.raw.lambda_function) == 0
+    error_message = "In queue mode S3 does not invoke the function itself."
+  }
+  assert {
+    condition = (
+      one(aws_s3_bucket_notification.raw.queue).filter_suffix == ".json" &&
+      one(aws_s3_bucket_notification.raw.queue).queue_arn == "arn:aws:sqs:us-east-1:111122223333:eyes-ingestion" &&
+      one(aws_s3_bucket_notification.raw.queue).events == toset(["s3:ObjectCreated:*"])
+    )
+    error_message = "The notification must send created .json objects to the queue."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.queue.function_response_types == toset(["ReportBatchItemFailures"])
+    error_message = "Without partial batches one bad file fails its neighbours."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.queue.scaling_config[0].maximum_concurrency == 7
+    error_message = "The queue's concurrency is not bounded."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.queue.maximum_batching_window_in_seconds == 5 && local.visibility_timeout_seconds == 6 * 60 + 5
+    error_message = "The visibility timeout must be six times the function's timeout plus the batching window."
+  }
+}
+
+run "private_network_role" {
+  command = plan
+
+  module {
+    source = "./modules/iam"
+  }
+
+  variables {
+    role_name            = "eyes"
+    raw_bucket_arn       = "arn:aws:s3:::eyes-raw"
+    processed_bucket_arn = "arn:aws:s3:::eyes-processed"
+    log_group_arn        = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"
+    queue_arns           = { ingestion = "arn:aws:sqs:us-east-1:111122223333:in", dead_letter = "arn:aws:sqs:us-east-1:111122223333:dead" }
+    kms_key_arn          = "arn:aws:kms:us-east-1:111122223333:key/k"
+    private_network      = true
+  }
+
+  assert {
+    condition = jsonencode([for statement in jsondecode(output.policy).Statement : statement if statement.Sid == "AttachToNetwork"]) == jsonencode([{
+      Sid = "AttachToNetwork", Effect = "Allow", Resource = "*"
+      Action = [
+        "ec2:UnassignPrivateIpAddresses", "ec2:DescribeSubnets", "ec2:DescribeNetworkInterfaces",
+        "ec2:DeleteNetworkInterface", "ec2:CreateNetworkInterface", "ec2:AssignPrivateIpAddresses",
+      ]
+    }])
+    error_message = "The role cannot attach the function to its network, or can do more: ${output.policy}"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_iam_role.execution.assume_role_policy).Statement) == jsonencode([
+      { Sid = "LambdaOnly", Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } },
+    ])
+    error_message = "Somebody else than Lambda may take on the role: ${aws_iam_role.execution.assume_role_policy}"
+  }
+  assert {
+    condition     = jsonencode(jsondecode(aws_iam_role_policy.execution.policy)) == jsonencode(jsondecode(output.policy))
+    error_message = "The role has another policy than the one that is compared here."
+  }
+}
+
+run "key" {
+  command = plan
+
+  module {
+    source = "./modules/kms"
+  }
+
+  variables {
+    alias                = "eyes"
+    partition            = "aws"
+    deletion_window_days = 30
+    log_group_arns       = ["arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"]
+    notifying_bucket_arn = "arn:aws:s3:::eyes-raw"
+    alarm_arn_pattern    = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*"
+  }
+
+  assert {
+    condition     = aws_kms_key.this.enable_key_rotation && aws_kms_key.this.deletion_window_in_days == 30 && aws_kms_alias.this.name == "alias/eyes"
+    error_message = "The key must rotate and its deletion be revocable for 30 days."
+  }
+}
+
+run "queues" {
+  command = plan
+
+  module {
+    source = "./modules/queue"
+  }
+
+  variables {
+    names                      = { ingestion = "in", dead_letter = "dead" }
+    arn_prefix                 = "arn:aws:sqs:us-east-1:111122223333:"
+    source_bucket_arn          = "arn:aws:s3:::eyes-raw"
+    kms_key_arn                = "arn:aws:kms:us-east-1:111122223333:key/k"
+    visibility_timeout_seconds = 365
+  }
+
+  assert {
+    condition     = alltrue([for queue in [aws_sqs_queue.ingestion, aws_sqs_queue.dead_letter] : queue.kms_master_key_id == "arn:aws:kms:us-east-1:111122223333:key/k" && queue.message_retention_seconds == 1209600])
+    error_message = "Both queues must be encrypted with the environment's key and keep messages for 14 days."
+  }
+  assert {
+    condition     = aws_sqs_queue.ingestion.visibility_timeout_seconds == 365
+    error_message = "The visibility timeout is not the computed one."
+  }
+  assert {
+    condition     = jsondecode(aws_sqs_queue.dead_letter.redrive_allow_policy) == { redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:us-east-1:111122223333:in"] }
+    error_message = "Other queues may use the dead-letter queue: ${aws_sqs_queue.dead_letter.redrive_allow_policy}"
+  }
+  assert {
+    condition     = jsonencode(jsondecode(aws_sqs_queue.ingestion.policy)) == jsonencode(jsondecode(output.policies.ingestion)) && jsonencode(jsondecode(aws_sqs_queue.dead_letter.policy)) == jsonencode(jsondecode(output.policies.dead_letter))
+    error_message = "A queue has another policy than the one that is compared here."
+  }
+}
+
+run "network" {
+  command = plan
+
+  module {
+    source = "./modules/network"
+  }
+
+  variables {
+    name               = "eyes"
+    availability_zones = ["us-east-1a", "us-east-1b"]
+    cidr_block         = "10.0.0.0/24"
+    bucket_arns        = ["arn:aws:s3:::eyes-raw"]
+  }
+
+  assert {
+    condition     = join(" ", sort([for subnet in aws_subnet.private : "${subnet.availability_zone}=${subnet.cidr_block}"])) == "us-east-1a=10.0.0.0/25 us-east-1b=10.0.0.128/25"
+    error_message = "The network has one subnet in each of two zones."
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_vpc_endpoint.s3.policy).Statement) == jsonencode([{
+      Sid      = "OnlyTheseBuckets", Effect = "Allow", Principal = "*"
+      Action   = ["s3:PutObject", "s3:ListBucket", "s3:GetObjectVersion", "s3:GetObject", "s3:AbortMultipartUpload"]
+      Resource = ["arn:aws:s3:::eyes-raw/*", "arn:aws:s3:::eyes-raw"]
+    }])
+    error_message = "The way to S3 leads elsewhere: ${aws_vpc_endpoint.s3.policy}"
+  }
+  assert {
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-east-1.s3" && aws_vpc_security_group_egress_rule.s3.from_port == 443 && aws_vpc_security_group_egress_rule.s3.to_port == 443 && aws_vpc_security_group_egress_rule.s3.cidr_ipv4 == null
+    error_message = "The function may connect to S3 alone."
+  }
+  assert {
+    condition     = length(aws_default_security_group.this.ingress) == 0 && length(aws_default_security_group.this.egress) == 0
+    error_message = "The default security group must allow nothing."
+  }
+}
+
+run "monitoring" {
+  command = plan
+
+  module {
+    source = "./modules/monitoring"
+  }
+
+  override_resource {
+    target          = aws_sns_topic.alarms
+    override_during = plan
+    values          = { arn = "arn:aws:sns:us-east-1:111122223333:eyes-alarms" }
+  }
+
+  variables {
+    name              = "eyes"
+    topic_arn         = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+    alarm_arn_pattern = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*"
+    kms_key_arn       = "arn:aws:kms:us-east-1:111122223333:key/k"
+    alarm_emails      = ["oncall@example.org"]
+    saved_queries     = true
+    request_metrics   = true
+    watched = {
+      function_name          = "eyes-data-processor", timeout_seconds = 60, log_group_name = "/aws/lambda/eyes-data-processor"
+      metrics_namespace      = "Eyes", raw_bucket = "eyes-raw", ingestion_queue = "eyes-ingestion", dead_letter_queue = "eyes-dead-letter"
+      oldest_message_seconds = 180
+    }
+  }
+
+  assert {
+    condition = jsonencode({ for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} > ${alarm.threshold} of ${join(",", values(alarm.dimensions))}" }) == jsonencode({
+      function-errors    = "AWS/Lambda Errors Sum > 0 of eyes-data-processor"
+      function-throttles = "AWS/Lambda Throttles Sum > 0 of eyes-data-processor"
+      function-duration  = "AWS/Lambda Duration Maximum > 48000 of eyes-data-processor"
+      rejected-files     = "Eyes FilesRejected Sum > 0 of eyes-data-processor"
+      dead-letter-queue  = "AWS/SQS ApproximateNumberOfMessagesVisible Maximum > 0 of eyes-dead-letter"
+      oldest-message     = "AWS/SQS ApproximateAgeOfOldestMessage Maximum > 180 of eyes-ingestion"
+    })
+    error_message = "An alarm watches something else."
+  }
+  assert {
+    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.this) : alarm.comparison_operator == "GreaterThanThreshold" && alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_description) > 100])
+    error_message = "An alarm does not say what to look at and what to do."
+  }
+  assert {
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) : alarm.alarm_actions == toset(["arn:aws:sns:us-east-1:111122223333:eyes-alarms"]) && alarm.ok_actions == toset(["arn:aws:sns:us-east-1:111122223333:eyes-alarms"])])
+    error_message = "An alarm tells nobody."
+  }
+  assert {
+    condition     = [for query in aws_cloudwatch_metric_alarm.nothing_processed[0].metric_query : query.expression if query.return_data == true] == ["IF(uploads > 0 AND FILL(processed, 0) + FILL(rejected, 0) + FILL(gone, 0) == 0, uploads, 0)"]
+    error_message = "The alarm for uploads that nobody processes watches something else."
+  }
+  assert {
+    condition     = aws_sns_topic.alarms.name == "eyes-alarms" && aws_sns_topic.alarms.kms_master_key_id == "arn:aws:kms:us-east-1:111122223333:key/k"
+    error_message = "The topic must be encrypted with the environment's key."
+  }
+  assert {
+    condition     = [for subscription in aws_sns_topic_subscription.email : "${subscription.protocol} ${subscription.endpoint}"] == ["email oncall@example.org"]
+    error_message = "The addresses are not subscribed."
+  }
+  assert {
+    condition     = join(" ", [for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : widget.type]) == "metric metric metric metric metric metric metric metric metric"
+    error_message = "The dashboard lacks a widget."
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_query_definition.this) == ["rejected-files", "slowest-files"]
+    error_message = "The saved queries are missing."
   }
 }
 
@@ -112,10 +535,13 @@ run "bucket" {
   }
 
   variables {
-    name                    = "eyes-raw"
-    arn                     = "arn:aws:s3:::eyes-raw"
-    noncurrent_version_days = 30
-    force_destroy           = false
+    name             = "eyes-raw"
+    arn              = "arn:aws:s3:::eyes-raw"
+    kms_key          = { arn = "arn:aws:kms:us-east-1:111122223333:key/k" }
+    access_log       = { bucket = "eyes-log", prefix = "raw/" }
+    lifecycle_days   = { noncurrent = 30, archive = 60 }
+    object_lock_days = 365
+    force_destroy    = false
   }
 
   assert {
@@ -134,8 +560,8 @@ run "bucket" {
     error_message = "ACLs are on."
   }
   assert {
-    condition     = one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
-    error_message = "Encryption at rest is not set."
+    condition     = one(aws_s3_bucket_server_side_encryption_configuration.this.rule).apply_server_side_encryption_by_default[0] == { sse_algorithm = "aws:kms", kms_master_key_id = "arn:aws:kms:us-east-1:111122223333:key/k" } && one(aws_s3_bucket_server_side_encryption_configuration.this.rule).bucket_key_enabled
+    error_message = "Objects must be encrypted with the environment's key through a bucket key."
   }
   assert {
     condition     = [for rule in aws_s3_bucket_lifecycle_configuration.this.rule : rule.abort_incomplete_multipart_upload[0].days_after_initiation if length(rule.abort_incomplete_multipart_upload) > 0] == [1]
@@ -149,32 +575,17 @@ run "bucket" {
     condition     = alltrue([for rule in aws_s3_bucket_lifecycle_configuration.this.rule : rule.status == "Enabled"])
     error_message = "A lifecycle rule is off."
   }
-}
-
-run "role" {
-  command = plan
-
-  module {
-    source = "./modules/iam"
-  }
-
-  variables {
-    role_name             = "eyes"
-    raw_bucket_arn        = "arn:aws:s3:::eyes-raw"
-    processed_bucket_arn  = "arn:aws:s3:::eyes-processed"
-    log_group_arn         = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"
-    dead_letter_queue_arn = "arn:aws:sqs:us-east-1:111122223333:eyes"
-  }
-
   assert {
-    condition = jsonencode(jsondecode(aws_iam_role.execution.assume_role_policy).Statement) == jsonencode([
-      { Sid = "LambdaOnly", Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } },
-    ])
-    error_message = "Somebody else than Lambda may take on the role: ${aws_iam_role.execution.assume_role_policy}"
+    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.this.rule : [for step in rule.transition : "${step.days} ${step.storage_class}"] if length(rule.transition) > 0] == [["60 GLACIER_IR"]]
+    error_message = "Objects do not move to cheaper storage after 60 days."
   }
   assert {
-    condition     = jsonencode(jsondecode(aws_iam_role_policy.execution.policy)) == jsonencode(jsondecode(output.policy))
-    error_message = "The role has another policy than the one that the pipeline test compares."
+    condition     = aws_s3_bucket_logging.this[0].target_bucket == "eyes-log" && aws_s3_bucket_logging.this[0].target_prefix == "raw/"
+    error_message = "Requests are not logged."
+  }
+  assert {
+    condition     = aws_s3_bucket.this.object_lock_enabled && aws_s3_bucket_object_lock_configuration.this[0].rule[0].default_retention[0].days == 365
+    error_message = "Versions are not locked."
   }
 }
 
@@ -192,8 +603,10 @@ run "function" {
     role_arn              = "arn:aws:iam::111122223333:role/eyes"
     layer_arns            = ["arn:aws:lambda:us-east-1:111122223333:layer:eyes:1"]
     environment_variables = { PROCESSED_BUCKET = "eyes-processed" }
+    kms_key_arn           = "arn:aws:kms:us-east-1:111122223333:key/k"
     failure_queue_arn     = "arn:aws:sqs:us-east-1:111122223333:eyes"
-    settings              = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14 }
+    network               = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] }
+    settings              = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = 3 }
   }
 
   assert {
@@ -219,6 +632,18 @@ run "function" {
   assert {
     condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/eyes" && aws_cloudwatch_log_group.this.retention_in_days == 14
     error_message = "The log is kept for 14 days."
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.this.kms_key_id == "arn:aws:kms:us-east-1:111122223333:key/k" && aws_lambda_function.this.kms_key_arn == "arn:aws:kms:us-east-1:111122223333:key/k"
+    error_message = "Log and environment variables must be encrypted with the environment's key."
+  }
+  assert {
+    condition     = aws_lambda_function.this.tracing_config[0].mode == "Active" && aws_lambda_function.this.reserved_concurrent_executions == 3
+    error_message = "Tracing is off or the concurrency not the reserved one."
+  }
+  assert {
+    condition     = aws_lambda_function.this.vpc_config[0].subnet_ids == toset(["subnet-1"]) && aws_lambda_function.this.vpc_config[0].security_group_ids == toset(["sg-1"])
+    error_message = "The function is not in its network."
   }
   assert {
     condition = (

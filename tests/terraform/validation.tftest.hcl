@@ -122,6 +122,132 @@ run "versions_expire_at_once" {
   }
 }
 
+run "unknown_ingestion" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { ingestion = "stream" } }
+  }
+}
+
+run "too_little_concurrency" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { maximum_concurrency = 1 } }
+  }
+}
+
+run "too_much_concurrency" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { maximum_concurrency = 1001 } }
+  }
+}
+
+run "batching_window_of_six_minutes" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { batching_window_seconds = 360 } }
+  }
+}
+
+run "no_reserved_concurrency_at_all" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { reserved_concurrency = 0 } }
+  }
+}
+
+run "access_log_for_no_day" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { access_log_days = 0 } }
+  }
+}
+
+run "archived_at_once" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { archive_after_days = 0 } }
+  }
+}
+
+run "locked_for_no_day" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { object_lock_days = 0 } }
+  }
+}
+
+run "locked_and_destroyed" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { object_lock_days = 30, force_destroy = true } }
+  }
+}
+
+run "alarm_address_that_is_none" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { alarm_emails = ["oncall"] } }
+  }
+}
+
+run "private_network_without_zones" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = [] } } }
+  }
+}
+
+run "private_network_with_one_zone_twice" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1a"] } } }
+  }
+}
+
+run "network_too_large" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.0.0.0/8" } } }
+  }
+}
+
+run "network_that_is_none" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.0.0" } } }
+  }
+}
+
 run "project_name_in_capitals" {
   command         = plan
   expect_failures = [var.project_name]
@@ -189,7 +315,8 @@ run "missing_package_of_lambda" {
     role_arn              = "arn:aws:iam::111122223333:role/eyes"
     layer_arns            = []
     environment_variables = {}
+    kms_key_arn           = "arn:aws:kms:us-east-1:111122223333:key/k"
     failure_queue_arn     = "arn:aws:sqs:us-east-1:111122223333:eyes"
-    settings              = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14 }
+    settings              = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = null }
   }
 }

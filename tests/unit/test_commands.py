@@ -127,7 +127,7 @@ def test_a_port_that_is_none(port: str) -> None:
 
 def test_unknown_part_of_the_tests() -> None:
     assert refusal("./tests/run.sh", "everything") == (
-        "error: unknown part: everything. There is: static terraform unit e2e"
+        "error: unknown part: everything. There is: static terraform unit scan e2e controls"
     )
 
 
@@ -137,3 +137,9 @@ def test_help_names_every_verb(word: str) -> None:
     assert result.returncode == 0
     verbs = [line.split()[0] for line in result.stdout.splitlines()[1:]]
     assert verbs == ["local", "build", "plan", "deploy", "destroy", "help"]
+
+
+def test_the_documented_costs_are_the_computed_ones() -> None:
+    tables = run(sys.executable, "scripts/cost.py").stdout
+    assert tables.count("|---|---|") == 2
+    assert tables in (ROOT / "docs/security.md").read_text()

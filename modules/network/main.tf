@@ -1,0 +1,79 @@
+# A network without a way to the internet. The function needs nothing but S3, and a gateway endpoint to S3 is free: so a
+# private network costs nothing per hour.
+
+resource "aws_vpc" "this" {
+  #checkov:skip=CKV2_AWS_11:No flow log: the only way out leads to S3, whose access log records every request
+  cidr_block           = var.cidr_block
+  enable_dns_support   = true
+  enable_dns_hostnames = true
+  tags                 = merge(var.tags, { Name = var.name })
+}
+
+resource "aws_subnet" "private" {
+  for_each = { first = 0, second = 1 }
+
+  vpc_id            = aws_vpc.this.id
+  availability_zone = var.availability_zones[each.value]
+  cidr_block        = cidrsubnet(var.cidr_block, 1, each.value)
+  tags              = merge(var.tags, { Name = "${var.name}-${each.key}" })
+}
+
+resource "aws_route_table" "private" {
+  vpc_id = aws_vpc.this.id
+  tags   = merge(var.tags, { Name = var.name })
+}
+
+resource "aws_route_table_association" "private" {
+  for_each = aws_subnet.private
+
+  subnet_id      = each.value.id
+  route_table_id = aws_route_table.private.id
+}
+
+resource "aws_vpc_endpoint" "s3" {
+  vpc_id          = aws_vpc.this.id
+  service_name    = "com.amazonaws.${var.region}.s3"
+  route_table_ids = [aws_route_table.private.id]
+  policy          = data.aws_iam_policy_document.endpoint.json
+  tags            = merge(var.tags, { Name = var.name })
+}
+
+# Whatever credentials somebody brings into the network: they reach these buckets and no others.
+data "aws_iam_policy_document" "endpoint" {
+  statement {
+    sid       = "OnlyTheseBuckets"
+    actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject", "s3:AbortMultipartUpload"]
+    resources = flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+  }
+}
+
+resource "aws_security_group" "function" {
+  #checkov:skip=CKV2_AWS_5:Attached to the function, in modules/lambda
+  name        = "${var.name}-function"
+  description = "The function: out to S3, nothing in"
+  vpc_id      = aws_vpc.this.id
+  tags        = merge(var.tags, { Name = "${var.name}-function" })
+}
+
+resource "aws_vpc_security_group_egress_rule" "s3" {
+  security_group_id = aws_security_group.function.id
+  description       = "TLS to S3"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+  prefix_list_id    = aws_vpc_endpoint.s3.prefix_list_id
+  tags              = var.tags
+}
+
+# Taken over with no rules: AWS makes it with all of them.
+resource "aws_default_security_group" "this" {
+  vpc_id  = aws_vpc.this.id
+  ingress = []
+  egress  = []
+  tags    = merge(var.tags, { Name = "${var.name}-unused" })
+}

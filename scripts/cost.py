@@ -1,0 +1,74 @@
+"""Work out what an environment costs, from AWS's list prices in us-east-1, and print it as a table.
+
+Free tiers are left out. The size of a file and the time that it takes are what the options say.
+"""
+
+import argparse
+
+# US dollars, us-east-1, list prices of November 2026 as published by AWS.
+KMS_KEY_MONTH = 1.00
+ALARM_METRIC_MONTH = 0.10
+DASHBOARD_MONTH = 3.00
+CUSTOM_METRIC_MONTH = 0.30
+SQS_REQUEST = 0.40e-6
+S3_WRITE, S3_READ = 5e-6, 0.4e-6
+S3_GB_MONTH = 0.023
+LAMBDA_REQUEST = 0.20e-6
+LAMBDA_GB_SECOND = 16.6667e-6
+LOG_GB = 0.50
+TRACE = 5e-6
+
+ALARM_METRICS = 6 + 4  # six alarms on one metric each, one that compares four
+POLLS_MONTH = 5 * 3 * 60 * 24 * 30  # five pollers, each waiting 20 seconds for a message
+FILE_METRICS = 6 + 2  # of the function's metrics, six plain and two reasons of rejection
+REQUEST_METRICS = 16  # that S3 keeps of the raw bucket while there are requests
+LOG_LINE_BYTES = 1500  # what one file leaves in the log: its line, its metrics, and the report of Lambda
+TRACED = 0.05
+
+
+def idle() -> dict[str, float]:
+    """Return what an environment costs per month, in dollars, when nothing is uploaded."""
+    return {
+        "encryption key": KMS_KEY_MONTH,
+        "alarms": ALARM_METRICS * ALARM_METRIC_MONTH,
+        "dashboard": DASHBOARD_MONTH,
+        "waiting for the queue": POLLS_MONTH * SQS_REQUEST,
+    }
+
+
+def million_files(kilobytes: float, seconds: float, memory_gb: float) -> dict[str, float]:
+    """Return what a million files cost, in dollars, with the metrics and the storage of one month."""
+    files = 1e6
+    return {
+        "uploads, results and messages": files * (2 * S3_WRITE + 3 * SQS_REQUEST / 10),
+        "reads and checks": files * 2 * S3_READ,
+        "function, requests": files * LAMBDA_REQUEST,
+        "function, time": files * seconds * memory_gb * LAMBDA_GB_SECOND,
+        "log": files * LOG_LINE_BYTES / 1e9 * LOG_GB,
+        "metrics": (FILE_METRICS + REQUEST_METRICS) * CUSTOM_METRIC_MONTH,
+        "traces": files * TRACED * TRACE,
+        "storage for a month": files * kilobytes * 1.5 / 1e6 * S3_GB_MONTH,
+    }
+
+
+def table(title: str, costs: dict[str, float]) -> str:
+    """Return costs as a Markdown table with their sum."""
+    rows = [f"| {name} | {dollars:.2f} |" for name, dollars in costs.items()]
+    return "\n".join([f"| {title} | US$ |", "|---|---|", *rows, f"| **sum** | **{sum(costs.values()):.2f}** |"])
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kilobytes", type=float, default=100, help="size of a file")
+    parser.add_argument("--seconds", type=float, default=0.1, help="time that the function takes for a file")
+    parser.add_argument("--memory-gb", type=float, default=1, help="the function's memory")
+    options = parser.parse_args()
+    print(table("an idle environment, per month", idle()))
+    print()
+    million = f"a million files of {options.kilobytes:g} kB, {options.seconds:g} s each"
+    print(table(million, million_files(options.kilobytes, options.seconds, options.memory_gb)))
+
+
+if __name__ == "__main__":
+    main()

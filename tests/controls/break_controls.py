@@ -1,0 +1,150 @@
+"""Test the tests: break each control in a copy of the project, and expect `terraform test` to turn red.
+
+Each entry names a control, the file that holds it, and what replaces which text there. A control whose removal stays
+green is reported, and so is an entry whose text is no longer in the file.
+"""
+
+# ruff: noqa: E501 - one control, one line
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("*.tf", ".terraform.lock.hcl", "modules", "build", "tests/terraform")
+TLS = 'variable = "aws:SecureTransport"'
+
+
+class Break(NamedTuple):
+    """A control, and how to take it away."""
+
+    control: str
+    file: str
+    old: str
+    new: str
+
+
+BREAKS = [
+    Break("public ACLs blocked", "s3/access.tf", "block_public_acls       = true", "block_public_acls = false"),
+    Break("public policies blocked", "s3/access.tf", "block_public_policy     = true", "block_public_policy = false"),
+    Break("public ACLs ignored", "s3/access.tf", "ignore_public_acls      = true", "ignore_public_acls = false"),
+    Break("public buckets restricted", "s3/access.tf", "restrict_public_buckets = true", "restrict_public_buckets = false"),
+    Break("ACLs off", "s3/access.tf", "BucketOwnerEnforced", "BucketOwnerPreferred"),
+    Break("TLS only, bucket", "s3/access.tf", TLS, 'variable = "aws:ViaAWSService"'),
+    Break("TLS only, objects", "s3/access.tf", '[var.arn, "${var.arn}/*"]', "[var.arn]"),
+    Break("TLS 1.2", "s3/access.tf", '["1.2"]', '["1.0"]'),
+    Break("own account only", "s3/access.tf", "[var.account_id]", '["*"]'),
+    Break("AWS services let in", "s3/access.tf", "aws:PrincipalIsAWSService", "aws:ViaAWSService"),
+    Break("log delivery from these buckets", "s3/access.tf", "values   = [statement.value]", 'values = ["*"]'),
+    Break("log delivery into its prefix", "s3/access.tf", "${statement.key}/*", "*"),
+    Break("customer key on buckets", "s3/encryption.tf", '"AES256" : "aws:kms"', '"AES256" : "AES256"'),
+    Break("bucket key", "s3/encryption.tf", "bucket_key_enabled = var.kms_key != null", "bucket_key_enabled = false"),
+    Break("no other encryption", "s3/encryption.tf", 'values   = ["aws:kms"]', 'values = ["aws:kms", "AES256"]'),
+    Break("Null guard", "s3/encryption.tf", 'values   = ["false"]', 'values = ["true"]'),
+    Break("no other key", "s3/encryption.tf", "[var.kms_key.arn]", '["*"]'),
+    Break("no caller's key", "s3/encryption.tf", "-customer-algorithm", "-customer-algorithms"),
+    Break("versioning", "s3/main.tf", 'status = "Enabled"', 'status = "Suspended"'),
+    Break("object lock", "s3/main.tf", "days = var.object_lock_days", "days = 1"),
+    Break("access log", "s3/main.tf", "target_bucket = var.access_log.bucket", "target_bucket = var.name"),
+    Break("stale multipart uploads go", "s3/lifecycle.tf", "days_after_initiation = 1", "days_after_initiation = 90"),
+    Break("old versions go", "s3/lifecycle.tf", "noncurrent_days = var.lifecycle_days.noncurrent", "noncurrent_days = 999"),
+    Break("key rotation", "kms/main.tf", "enable_key_rotation     = true", "enable_key_rotation = false"),
+    Break("key deletion window", "kms/main.tf", "= var.deletion_window_days", "= 7"),
+    Break("no star in the key policy", "kms/main.tf", "arn:${var.partition}:iam::${var.account_id}:root", "*"),
+    Break("key for this log group", "kms/main.tf", "values   = var.log_group_arns", 'values = ["*"]'),
+    Break("key for this bucket", "kms/main.tf", "[var.notifying_bucket_arn]", '["*"]'),
+    Break("key for these alarms", "kms/main.tf", "[var.alarm_arn_pattern]", '["*"]'),
+    Break("key for this account", "kms/main.tf", "values   = [var.account_id]", 'values = ["*"]'),
+    Break("role reads raw only", "iam/main.tf", 'resources = ["${var.raw_bucket_arn}/*"]', 'resources = ["*"]'),
+    Break("role lists raw only", "iam/main.tf", "resources = [var.raw_bucket_arn]", 'resources = ["*"]'),
+    Break("role cannot delete", "iam/main.tf", '"s3:PutObject", ', '"s3:PutObject", "s3:DeleteObject", '),
+    Break("role cannot make log groups", "iam/main.tf", '"logs:CreateLogStream"', '"logs:CreateLogGroup"'),
+    Break("role sends to its queue", "iam/main.tf", "resources = [var.queue_arns.dead_letter]", 'resources = ["*"]'),
+    Break("role receives from its queue", "iam/main.tf", "resources = [var.queue_arns.ingestion]", 'resources = ["*"]'),
+    Break("key through S3 only", "iam/main.tf", "s3.${var.region}.amazonaws.com", "*.${var.region}.amazonaws.com"),
+    Break("key for these objects", "iam/main.tf", "kms:EncryptionContext:aws:s3:arn", "kms:EncryptionContext:any"),
+    Break("key for these queues", "iam/main.tf", "kms:EncryptionContext:aws:sqs:arn", "kms:EncryptionContext:any"),
+    Break("six network actions", "iam/main.tf", '"ec2:DescribeSubnets"', '"ec2:*"'),
+    Break("trust", "iam/main.tf", '"lambda.amazonaws.com"', '"lambda.amazonaws.com", "ec2.amazonaws.com"'),
+    Break("invoked by the raw bucket", "pipeline/trigger.tf", "= local.bucket_arns.raw", '= "arn:aws:s3:::other"'),
+    Break("invoked by this account", "pipeline/trigger.tf", "source_account = var.account_id", 'source_account = "1"'),
+    Break("only .json", "pipeline/trigger.tf", 'filter_suffix       = ".json"', 'filter_suffix = ""'),
+    Break("only .json, queue", "pipeline/trigger.tf", 'filter_suffix = ".json"', 'filter_suffix = ""'),
+    Break("partial batches", "pipeline/trigger.tf", '["ReportBatchItemFailures"]', "[]"),
+    Break("bounded concurrency", "pipeline/trigger.tf", "= var.ingestion.maximum_concurrency", "= 1000"),
+    Break("visibility timeout", "pipeline/trigger.tf", "6 * var", "1 * var"),
+    Break("queue takes from the raw bucket", "queue/main.tf", "[var.source_bucket_arn]", '["*"]'),
+    Break("queue takes from this account", "queue/main.tf", "[var.account_id]", '["*"]'),
+    Break("queues encrypted", "queue/main.tf", "= var.kms_key_arn", "= null"),
+    Break("TLS only, queues", "queue/main.tf", TLS, 'variable = "aws:ViaAWSService"'),
+    Break("dead-letter queue's scope", "queue/main.tf", '"byQueue"', '"allowAll"'),
+    Break("topic encrypted", "monitoring/topic.tf", "= var.kms_key_arn", "= null"),
+    Break("topic for these alarms", "monitoring/topic.tf", "[var.alarm_arn_pattern]", '["*"]'),
+    Break("topic for this account", "monitoring/topic.tf", "[var.account_id]", '["*"]'),
+    Break("TLS only, topic", "monitoring/topic.tf", TLS, 'variable = "aws:ViaAWSService"'),
+    Break("alarms act", "monitoring/alarms.tf", "alarm_actions       = [aws_sns_topic.alarms.arn]", "alarm_actions = []"),
+    Break("log encrypted", "lambda/main.tf", "kms_key_id        = var.kms_key_arn", "kms_key_id = null"),
+    Break("variables encrypted", "lambda/main.tf", "kms_key_arn      = var.kms_key_arn", "kms_key_arn = null"),
+    Break("log retention", "lambda/main.tf", "= var.settings.log_retention_days", "= 0"),
+    Break("tracing", "lambda/main.tf", 'mode = "Active"', 'mode = "PassThrough"'),
+    Break("failed events kept", "lambda/main.tf", "= var.failure_queue_arn", '= "arn:aws:sqs:us-east-1:1:other"'),
+    Break("way to these buckets only", "network/main.tf", 'flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])', '["*"]'),
+    Break("nothing but TLS out", "network/main.tf", "from_port         = 443", "from_port = 0"),
+    Break("default security group closed", "network/main.tf", "egress  = []", ""),
+]  # fmt: skip
+
+
+def verdict(entry: Break) -> str:
+    """Break a control in a copy; return what is wrong with its test, or nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for pattern in COPIED:
+            for source in ROOT.glob(pattern):
+                target = copy / source.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        file = copy / "modules" / entry.file
+        text = file.read_text()
+        if entry.old not in text:
+            return f"{entry.control}: {entry.file} no longer holds: {entry.old}"
+        file.write_text(text.replace(entry.old, entry.new))
+        environment = os.environ | {"TF_DATA_DIR": str(copy / ".terraform")}
+        tests = "-test-directory=tests/terraform"
+        init = ["terraform", "init", "-backend=false", "-input=false", "-lockfile=readonly", tests]
+        subprocess.run(init, cwd=copy, env=environment, capture_output=True, check=True)
+        run = subprocess.run(
+            ["terraform", "test", "-no-color", tests, "-filter=tests/terraform/policies.tftest.hcl"],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if run.returncode == 0:
+            return f"{entry.control}: taken away in {entry.file} and no test noticed"
+        if "Test assertion failed" not in run.stdout + run.stderr:
+            return f"{entry.control}: the copy does not work at all, so nothing is proved:\n{run.stderr}"
+        return ""
+
+
+def main() -> None:
+    """Break every control, two at a time, and report."""
+    wanted = sys.argv[1:]
+    entries = [entry for entry in BREAKS if not wanted or entry.control in wanted]
+    faults = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for entry, fault in zip(entries, pool.map(verdict, entries), strict=True):
+            print(f"{'ok  ' if not fault else 'GREEN'} {entry.control}", flush=True)
+            faults += [fault] if fault else []
+    print("\n".join(faults), file=sys.stderr)
+    print(f"{len(entries) - len(faults)} passed, {len(faults)} failed")
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
