@@ -1,225 +1,635 @@
-"""Trim retina scans: raw bucket in, processed bucket out.
+"""Cut retina-scan exports down to patient ids and names.
 
-An S3 event says that a key changed. The current version of that object, a JSON array of retina-scan records, is read,
-checked and written under the same key to PROCESSED_BUCKET, cut down to patient_id and patient_name. All records of a
-file are written, or none.
+S3 tells that an object of the raw bucket changed. Its newest version is streamed, checked, cut down and written under
+the same key to the processed bucket, in flat memory whatever its size. The result is whole or absent, and in the end
+comes from the newest version, however events are repeated, reordered or handled side by side.
 
-Deliveries come more than once, in any order, and at the same time. So an event is only a hint: the newest version is
-read, and after writing the key is looked at again. Whoever writes last has seen that its source is still the newest,
-hence every processed object ends up made from the newest raw version.
-
-Patient data stays out of logs and errors: a file is named by bucket, key and version id, a fault by reason code, record
-index and field. Text of a foreign exception is never passed on, for it can quote what it choked on.
+Environment: PROCESSED_BUCKET, required; POWERTOOLS_SERVICE_NAME, POWERTOOLS_METRICS_NAMESPACE, POWERTOOLS_LOG_LEVEL.
 """
 
-import json
+from __future__ import annotations
+
+import contextlib
+import datetime
 import os
 import re
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+import threading
+import time
+import traceback
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import unquote_plus
 
 import boto3
 import msgspec
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import UNSET, Meta, UnsetType
+from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from collections.abc import Callable, Iterator
+    from typing import Protocol
+
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+    class Context(Protocol):
+        """What the handler asks its invocation."""
+
+        def get_remaining_time_in_millis(self) -> int:
+            """Return the milliseconds left before Lambda ends the invocation."""
+
+# --- contract ---------------------------------------------------------------------------------------------------------
+
+MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white space included
+MAX_DEPTH = 64  # objects and arrays open at once in a record, the record itself included
+MAX_ROUNDS = 5  # times that one event starts over because a newer version has arrived meanwhile
+MAX_RESUMES = 5  # times that one download is taken up again after its connection broke
+TIME_MARGIN_MS = 10_000  # with less than this left, stop cleanly rather than be killed
+READ_BYTES = 256 * 1024  # one read: what is parsed at once stays in the processor's cache
+READS_AHEAD = 8  # reads that may wait for the parser
+PART_BYTES = 8 * 1024 * 1024  # one part of a multipart upload, of which S3 takes 10,000
 
 PROCESSED_BUCKET = os.environ.get("PROCESSED_BUCKET", "")
 if not PROCESSED_BUCKET:
-    raise RuntimeError("PROCESSED_BUCKET is not set. Set it to the name of the bucket for the trimmed records.")
+    raise RuntimeError("PROCESSED_BUCKET is not set: it must name the bucket for the results")
+SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "data-processor")
 
-# A key that is overwritten faster than it can be processed is left to the event of its last version.
-MAX_ROUNDS = 5
-
-logger = Logger(service="data-processor")
-# The SDK would wait 60 seconds on a silent connection, longer than many an invocation has left.
+logger = Logger(service=SERVICE)
+metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "RetinaScanPipeline"), service=SERVICE)
 s3 = boto3.client(
-    "s3", config=Config(connect_timeout=3, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
+    "s3", config=Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4})
 )
 
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-Date = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+
+class Failure(Exception):  # noqa: N818 - not always an error of ours
+    """Why something was not processed. The message holds codes, positions and object names, never content."""
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
-    """A retina scan: the fields that are kept, and the ones that are checked when present. Others pass unread."""
+class Rejected(Failure):
+    """A file breaks the input rules: a reason code, and where it applies the record's index in the file and the field.
 
-    patient_id: Text
-    patient_name: Text
-    scan_date: Date | msgspec.UnsetType = msgspec.UNSET
-    retina_thickness_microns: Annotated[float, msgspec.Meta(gt=0)] | msgspec.UnsetType = msgspec.UNSET
-    optic_disc_cup_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
-    diagnosis: str | msgspec.UnsetType = msgspec.UNSET
-
-
-class ProcessingError(Exception):
-    """A file that was not processed. The message holds no patient data."""
-
-
-class RejectedError(ProcessingError):
-    """A file that can never be processed as it is: reason is one of the fixed codes below."""
+    empty_file, gzip, not_an_array, trailing_data: the file as a whole.
+    malformed, truncated, not_utf8, record_too_large, nested_too_deep, not_an_object: a record.
+    missing_field, invalid_field: a field.
+    """
 
     def __init__(self, reason: str, record: int | None = None, field: str | None = None) -> None:
-        self.reason, self.record, self.field = reason, record, field
-        place = f" at record {record}" if record is not None else ""
-        super().__init__(f"{reason}{place}{f', field {field}' if field else ''}")
+        where = ("" if record is None else f" record={record}") + ("" if field is None else f" field={field}")
+        super().__init__(reason + where)
+        self.reason = reason
 
 
-def trim(content: bytes) -> tuple[bytes, int]:
-    """Return the file cut down to patient_id and patient_name, one record per line, and the number of records.
+# --- types ------------------------------------------------------------------------------------------------------------
 
-    Raises RejectedError:
-        empty_file: there is nothing in it.
-        not_utf8: it is not UTF-8 text.
-        not_json: it is not one well-formed JSON document.
-        not_an_array: it is JSON, but not an array.
-        invalid_record: a record is not an object, or a field is missing, of the wrong type or outside of its range.
+
+class Record(msgspec.Struct, gc=False):
+    """A retina scan. Other fields pass unread. When a field is repeated, all are checked and the last counts."""
+
+    patient_id: Annotated[str, Meta(min_length=1)]
+    patient_name: Annotated[str, Meta(min_length=1)]
+    scan_date: datetime.date | UnsetType = UNSET
+    retina_thickness_microns: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    optic_disc_cup_ratio: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    diagnosis: str | UnsetType = UNSET
+
+
+class FlatRecord(Record, gc=False, forbid_unknown_fields=True):
+    """A record of known fields only. As they are all scalars, nothing is nested in it."""
+
+
+class AskedRecord(Record, gc=False):
+    """A record that outlives its decoder, which fails on whatever follows it."""
+
+    def __post_init__(self) -> None:
+        """Leave the record where _end_of_record finds it."""
+        _asked.record = self
+
+
+class Patient(msgspec.Struct, gc=False):
+    """What is kept of a record."""
+
+    patient_id: str
+    patient_name: str
+
+
+_asked = threading.local()
+_flat_records = msgspec.json.Decoder(list[FlatRecord])
+_records = msgspec.json.Decoder(list[Record])
+_asked_record = msgspec.json.Decoder(AskedRecord)
+_encoder = msgspec.json.Encoder()
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # all that a decoder raises
+
+# --- framing ----------------------------------------------------------------------------------------------------------
+
+_OPEN, _CLOSE = b"[]"
+_BOM = b"\xef\xbb\xbf"
+_WHITE = b" \t\r\n"
+_NUMBER = b"+-.0123456789Ee"
+_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
+_EMPTY = re.compile(rb"\[[ \t\r\n]*\]")
+# Never matches in a string: the quote would end it, and what follows the end of a string is excluded.
+_SEPARATOR = re.compile(rb',[ \t\r\n]*\{[ \t\r\n]*"[^ \t\r\n,:\]}"]')
+_TRUNCATED = "Input data was truncated"
+_TRAILING = "JSON is malformed: trailing characters (byte "
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_RUN = re.compile(rb"\[+|\]+")
+
+
+class Framer:
+    """Turns the bytes of a JSON array, cut anywhere, into checked records, in linear time whatever they are.
+
+    The window holds an array: its first byte is the opening bracket, or the comma after the last record taken out,
+    overwritten with one. Whole records are found in two ways, both exact.
+    Guess: overwrite a likely comma with a closing bracket, and decode up to there, in place. If that is a whole array,
+    the comma did separate two records; if it is not, nothing is lost but time.
+    Ask: decode a single record. The decoder's error tells the byte at which something follows it.
     """
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    if not content.strip():
-        raise RejectedError("empty_file")
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        raise RejectedError("not_utf8") from None
-    try:
-        records = msgspec.json.decode(content, type=list[Record])
-    except msgspec.ValidationError as error:
-        raise rejection(str(error)) from None
-    except (msgspec.DecodeError, RecursionError):
-        raise RejectedError("not_json") from None
-    lines = [msgspec.json.encode({"patient_id": r.patient_id, "patient_name": r.patient_name}) for r in records]
-    return (b"[\n" + b",\n".join(lines) + b"\n]\n" if lines else b"[]\n"), len(lines)
 
+    def __init__(self) -> None:
+        self.records = 0  # taken out so far
+        self._window = bytearray()
+        self._wanted = 4  # bytes to wait for: to know a byte order mark; later, twice the last record asked for
+        self._opened = self._closed = False
+        self._flat = True  # so far, no fields but those of Record
 
-def rejection(message: str) -> RejectedError:
-    """Translate msgspec's message, which ends in the path of the fault: "... - at `$[3].patient_id`"."""
-    if missing := re.fullmatch(r"Object missing required field `(\w+)` - at `\$\[(\d+)\]`", message):
-        return RejectedError("invalid_record", int(missing[2]), missing[1])
-    if place := re.search(r" - at `\$\[(\d+)\](?:\.(\w+))?`$", message):
-        return RejectedError("invalid_record", int(place[1]), place[2])
-    return RejectedError("not_an_array")
+    def feed(self, data: bytes, last: bool = False) -> list[Record]:
+        """Take the next bytes, with `last` the end of the file. Returns the records they complete. Raises Rejected."""
+        window = self._window
+        window += data
+        if last:
+            window += b" " * 6  # msgspec takes a lone surrogate for truncated unless six bytes follow it
+        if (len(window) < self._wanted and not last) or not (self._opened or self._open(last)):
+            return []
+        batch: list[Record] = []
+        if not self._closed:
+            batch, end = self._guess(last) or self._ask(last)
+            self.records += len(batch)
+            del window[:end]
+            if not self._closed:
+                window[0] = _OPEN
+        if self._closed:
+            if window.strip(_WHITE):
+                raise Rejected("trailing_data")
+            window.clear()
+        return batch
 
+    def _open(self, last: bool) -> bool:
+        """Cut off what comes before the array. Returns whether it has begun."""
+        window = self._window
+        if start := _START.match(window):
+            del window[: start.end() - 1]
+            self._opened = True
+        elif window.startswith(b"\x1f\x8b"):
+            raise Rejected("gzip")
+        elif window.removeprefix(_BOM).strip(_WHITE):
+            raise Rejected("not_an_array")
+        elif last:
+            raise Rejected("empty_file")
+        else:
+            self._wait()
+        return self._opened
 
-def process_object(bucket: str, key: str) -> None:
-    """Bring the processed object of a key up to date with the newest version of the raw one.
+    def _wait(self) -> None:
+        """Wait for as much again, so that decoding a record over and over while it arrives stays linear."""
+        if len(self._window) >= MAX_RECORD_BYTES + 2:
+            raise Rejected("record_too_large", self.records)
+        self._wanted = min(2 * len(self._window), MAX_RECORD_BYTES + 2)
 
-    Raises ProcessingError when that cannot be done; the processed object is then what it was before.
-    """
-    if bucket == PROCESSED_BUCKET:
-        raise ProcessingError("the raw bucket is the processed bucket: every result would start the function again")
-    if not key.endswith(".json"):
-        logger.info("skipped: not a .json object", extra={"bucket": bucket, "key": key})
-        return
-    for attempt in range(1, MAX_ROUNDS + 1):
-        try:
-            source = s3.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "NoSuchKey":
-                logger.info("skipped: the object is gone", extra={"bucket": bucket, "key": key})
-                return
-            raise
-        place = {"bucket": bucket, "key": key, "version_id": source.get("VersionId", "null")}
-        content = source["Body"].read()
-        result, records = trim(content)
-        s3.put_object(
-            Bucket=PROCESSED_BUCKET,
-            Key=key,
-            Body=result,
-            ContentType="application/json",
-            Metadata={
-                "source-version-id": place["version_id"],
-                "source-etag": source["ETag"],
-                "record-count": str(records),
-            },
-        )
-        if current_etag_and_version(bucket, key) == (source["ETag"], source.get("VersionId")):
-            sizes = {"records": records, "bytes_in": len(content), "bytes_out": len(result)}
-            logger.info("processed", extra={**place, **sizes, "attempts": attempt})
-            return
-    raise ProcessingError(f"overwritten {MAX_ROUNDS} times while being processed")
-
-
-def current_etag_and_version(bucket: str, key: str) -> tuple[str, str | None] | None:
-    """Return what identifies the newest version of an object, or None when the object is gone."""
-    try:
-        head: HeadObjectOutputTypeDef = s3.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "404":
+    def _guess(self, last: bool) -> tuple[list[Record], int] | None:
+        """Decode up to a likely comma, or everything at the end of the file. Returns records and where they end."""
+        window = self._window
+        if len(window) > MAX_RECORD_BYTES + 2:  # there may be a record too large in it
             return None
+        end = len(window) - 1
+        if not last:
+            end = _likely_separator(window) if len(window) >= 8 * self._wanted else 0  # to ask for a few is cheap
+            if not end:
+                return None
+        saved = window[end]
+        window[end] = saved if last else _CLOSE
+        try:
+            batch = self._decode(end + 1)
+        except _FAULTS:
+            batch = []
+        if not batch or (not self._flat and self._is_deep(0, end, len(batch))):
+            window[end] = saved
+            return None
+        self._closed = last
+        return batch, end
+
+    def _decode(self, end: int) -> list[Record]:
+        if self._flat:
+            try:
+                return cast("list[Record]", _flat_records.decode(memoryview(self._window)[:end]))
+            except msgspec.ValidationError:
+                self._flat = False
+        return _records.decode(memoryview(self._window)[:end])
+
+    def _ask(self, last: bool) -> tuple[list[Record], int]:
+        """Decode record by record. Returns the whole ones and where they end. Raises Rejected."""
+        window = self._window
+        if not self.records and (empty := _EMPTY.match(window)):
+            self._closed = True
+            return [], empty.end()
+        batch: list[Record] = []
+        separators = [0]
+        fault: Rejected | None = None
+        limit = len(window.rstrip(_NUMBER))  # half a number is a number too, but a different one
+        while not fault and not self._closed:
+            start, record = separators[-1] + 1, self.records + len(batch)
+            end = _end_of_record(window, start, limit, record)
+            if not end:
+                break
+            if isinstance(end, Rejected):
+                fault = end
+            elif end - start > MAX_RECORD_BYTES:
+                fault = Rejected("record_too_large", record)
+            elif window[end] not in b",]":
+                fault = Rejected("malformed", record)
+            else:
+                batch.append(vars(_asked).pop("record"))
+                separators.append(end)
+                self._closed = window[end] == _CLOSE
+                self._wanted = 2 * (end - start)
+                if len(window) - end < end - start and not last:
+                    break  # the next record is hardly whole yet
+        if batch and self._is_deep(0, separators[-1], len(batch)):
+            deep = [self._is_deep(before, after, 1) for before, after in pairwise(separators)]
+            fault = Rejected("nested_too_deep", self.records + deep.index(True))
+        if last and not self._closed and not fault:
+            fault = Rejected("truncated", self.records + len(batch))
+        if fault:
+            raise fault
+        if not batch:
+            self._wait()
+        return batch, separators[-1] + self._closed
+
+    def _is_deep(self, before: int, after: int, records: int) -> bool:
+        """Whether some record between two separators is nested too deep. They must have been decoded."""
+        window = self._window
+        if window.find(b"[", before + 1, after) < 0 and window.count(b"{", before, after) - records < MAX_DEPTH:
+            return False  # far quicker than what follows
+        return _depth(_brackets(window[before + 1 : after])) > MAX_DEPTH
+
+
+def _likely_separator(window: bytearray) -> int:
+    """Index of a comma near the window's end that most likely separates two records, 0 if there is none.
+
+    Commas inside a record look alike, so it is the last one of those where the fewest brackets are open.
+    """
+    commas: list[int] = []
+    for tail in (2048, 65536, len(window)):
+        commas = [match.start() for match in _SEPARATOR.finditer(window, max(len(window) - tail, 1))]
+        if commas:
+            break
+    best = commas[0] if commas else 0
+    depth = lowest = 0
+    for before, comma in pairwise(commas):
+        brackets = _brackets(window[before:comma])
+        depth += brackets.count(b"[") - brackets.count(b"]")
+        if depth <= lowest:
+            best, lowest = comma, depth
+    return best
+
+
+def _end_of_record(window: bytearray, start: int, limit: int, record: int) -> int | Rejected:
+    """Decode the record at `start` into _asked. Returns the index of what follows it, 0 if nothing does as yet."""
+    try:
+        _asked_record.decode(memoryview(window)[start:limit])
+    except _FAULTS as error:
+        message = str(error)
+        if message.startswith(_TRAILING):
+            return start + int(message[len(_TRAILING) : -1]) - 1  # the byte it names is one too far
+        if message != _TRUNCATED:
+            return _rejection(error, record)  # not raised here: the decoder's error would come along, with content
+    return 0
+
+
+def _brackets(data: bytearray) -> bytes:
+    """Return the brackets of valid JSON, all of them as square ones, without those in strings."""
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks = data.translate(_AS_SQUARE, _NOT_BRACKETS).replace(b'""', b"")
+    kept, in_string = [], 0
+    for start in range(0, len(marks), 65536):  # bit by bit, as every string that holds brackets becomes an object
+        pieces = marks[start : start + 65536].split(b'"')
+        kept.append(b"".join(pieces[in_string::2]))
+        in_string = (in_string + len(pieces) - 1) % 2
+    return b"".join(kept)
+
+
+def _depth(brackets: bytes) -> int:
+    """How many brackets are open at once, at most."""
+    depth = 0
+    while brackets and depth < 8:  # strip the leaves: quick where much is nested
+        brackets = brackets.replace(b"[]", b"")
+        depth += 1
+    runs = (run[0] for run in _RUN.finditer(brackets))  # quick where it is deep
+    return depth + max(accumulate(len(run) if run[0] == _OPEN else -len(run) for run in runs), default=0)
+
+
+# --- validation -------------------------------------------------------------------------------------------------------
+
+_FIELD = re.compile(r"(required) field `(\w+)`|`\$\.(\w+)`")
+
+
+def _rejection(error: Exception, record: int) -> Rejected:
+    """Return why a decoder failed on a record. Of its message only the name of a field of the schema is used."""
+    if isinstance(error, RecursionError):
+        return Rejected("nested_too_deep", record)
+    if isinstance(error, UnicodeDecodeError):
+        return Rejected("not_utf8", record)
+    if not isinstance(error, msgspec.ValidationError):
+        return Rejected("malformed", record)
+    field = _FIELD.search(str(error))
+    if not field:
+        return Rejected("not_an_object", record)
+    return Rejected("missing_field", record, field[2]) if field[1] else Rejected("invalid_field", record, field[3])
+
+
+def cut_down(batch: list[Record]) -> bytes:
+    """Return what is kept of records, as JSON: one to a line, with commas between the lines."""
+    kept = [Patient(record.patient_id, record.patient_name) for record in batch]
+    return _encoder.encode_lines(kept)[:-1].replace(b"\n", b",\n")  # a line break in a string is written as \n
+
+
+# --- one object -------------------------------------------------------------------------------------------------------
+
+
+class Work(msgspec.Struct):
+    """One object being processed, as the log tells of it."""
+
+    bucket: str
+    key: str
+    version_id: str = ""
+    etag: str = ""
+    rounds: int = 0
+    records: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+def process_object(work: Work, remaining: Callable[[], int]) -> None:
+    """Bring the processed object up to the newest raw version. `remaining` tells how many milliseconds are left.
+
+    The last step asks whether the version just written is still the newest. Whoever writes last, asks last: so no order
+    of events, repeated or handled side by side, leaves an older result behind.
+    Raises Failure, ClientError, BotoCoreError.
+    """
+    if work.bucket == PROCESSED_BUCKET:
+        raise Failure("raw_is_processed")
+    while work.rounds < MAX_ROUNDS:
+        work.rounds += 1
+        _check_time(remaining)
+        raw = s3.get_object(Bucket=work.bucket, Key=work.key)
+        work.version_id, work.etag = raw.get("VersionId", "null"), raw["ETag"].strip('"')
+        _copy(work, raw["Body"], remaining)
+        newest = s3.head_object(Bucket=work.bucket, Key=work.key)
+        if (newest.get("VersionId", "null"), newest["ETag"].strip('"')) == (work.version_id, work.etag):
+            return
+    raise Failure("still_changing")
+
+
+def _copy(work: Work, body: StreamingBody, remaining: Callable[[], int]) -> None:
+    """Process one version: all of it is published, or nothing."""
+    work.records = work.bytes_in = work.bytes_out = 0
+    framer, upload = Framer(), Upload(work)
+    try:
+        for data in _read_ahead(work, body, remaining):
+            work.bytes_in += len(data)
+            upload.add(framer.feed(data))
+            _check_time(remaining)
+        upload.add(framer.feed(b"", last=True))
+        upload.finish()
+    except BaseException:
+        upload.abort()
         raise
-    return head["ETag"], head.get("VersionId")
 
 
-def process_notification(notification: Any) -> None:
-    """Process every record of an S3 notification; s3:TestEvent has none.
+def _read_ahead(work: Work, body: StreamingBody, remaining: Callable[[], int]) -> Iterator[bytes]:
+    """Read in a thread, a few reads ahead, so that network and parser work at the same time.
 
-    Raises ProcessingError after the last record when any record failed.
+    The SDK does not take up a body that breaks: it is asked for again, from that byte on, and of that version.
     """
-    if isinstance(notification, dict) and notification.get("Event") == "s3:TestEvent":
-        logger.info("S3 test event acknowledged")
-        return
+    done = resumes = 0
+
+    def read() -> bytes:
+        nonlocal body, done, resumes
+        while True:
+            try:
+                data = body.read(READ_BYTES)
+            except (BotoCoreError, HTTPError, OSError):
+                if resumes == MAX_RESUMES:
+                    raise
+                resumes += 1
+                body.close()
+                body = s3.get_object(
+                    Bucket=work.bucket,
+                    Key=work.key,
+                    VersionId=work.version_id,
+                    IfMatch=f'"{work.etag}"',
+                    Range=f"bytes={done}-",
+                )["Body"]
+            else:
+                done += len(data)
+                return data
+
+    thread = ThreadPoolExecutor(1)
+    reads = deque(thread.submit(read) for _ in range(READS_AHEAD))
     try:
-        objects = [
-            (record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
-            for record in notification["Records"]
-        ]
-    except (KeyError, TypeError, AttributeError):
-        raise ProcessingError("not an S3 notification") from None
-    failures = [
-        failure
-        for bucket, key in objects
-        if (failure := attempt(partial(process_object, bucket, key), bucket=bucket, key=key))
-    ]
-    if failures:
-        raise ProcessingError(f"{len(failures)} of {len(objects)} objects failed: {'; '.join(failures)}")
+        while data := reads.popleft().result(timeout=max(remaining() - TIME_MARGIN_MS, 0) / 1000):
+            reads.append(thread.submit(read))
+            yield data
+    except TimeoutError:
+        raise Failure("out_of_time") from None
+    finally:
+        for waiting in reads:
+            waiting.cancel()
+        thread.submit(lambda: body.close())  # by the thread, which may be in the middle of a read
+        thread.shutdown(wait=False)
 
 
-def attempt(work: Callable[[], None], **place: str) -> str | None:
-    """Do the work; return None when it is done, else what failed, in words that are safe to pass on and log."""
+def _check_time(remaining: Callable[[], int]) -> None:
+    if remaining() < TIME_MARGIN_MS:
+        raise Failure("out_of_time")
+
+
+class Upload:
+    """A processed object in the making. It shows when `finish` returns, whole, and never before."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._buffer: Any = bytearray()  # which the SDK takes, but not its type stubs
+        self._upload_id = ""
+        self._parts: list[CompletedPartTypeDef] = []
+
+    def add(self, batch: list[Record]) -> None:
+        """Add what is kept of records. Sends a part whenever there is enough for one."""
+        if batch:
+            self._write((b",\n" if self._work.records else b"[\n") + cut_down(batch))
+            self._work.records += len(batch)
+        if len(self._buffer) >= PART_BYTES:
+            self._send_part()
+
+    def finish(self) -> None:
+        """Publish, in one request if no part was sent as yet."""
+        work = self._work
+        self._write(b"\n]\n" if work.records else b"[]\n")
+        if self._upload_id:
+            self._send_part()
+            s3.complete_multipart_upload(
+                Bucket=PROCESSED_BUCKET,
+                Key=work.key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": self._parts},
+            )
+        else:
+            headers = self._headers()
+            headers["Metadata"]["record-count"] = str(work.records)  # for a multipart upload it is known too late
+            s3.put_object(Bucket=PROCESSED_BUCKET, Key=work.key, Body=self._buffer, **headers)
+
+    def abort(self) -> None:
+        """Drop the parts. What cannot be dropped now, the bucket's lifecycle rule removes."""
+        if self._upload_id:
+            try:
+                s3.abort_multipart_upload(Bucket=PROCESSED_BUCKET, Key=self._work.key, UploadId=self._upload_id)
+            except (BotoCoreError, ClientError) as error:
+                logger.warning("abort failed", key=self._work.key, upload_id=self._upload_id, reason=_reason(error))
+
+    def _write(self, data: bytes) -> None:
+        self._buffer += data
+        self._work.bytes_out += len(data)
+
+    def _send_part(self) -> None:
+        key, number = self._work.key, len(self._parts) + 1
+        if not self._upload_id:
+            created = s3.create_multipart_upload(Bucket=PROCESSED_BUCKET, Key=key, **self._headers())
+            self._upload_id = created["UploadId"]
+        part = s3.upload_part(
+            Bucket=PROCESSED_BUCKET, Key=key, UploadId=self._upload_id, PartNumber=number, Body=self._buffer
+        )
+        self._parts.append({"PartNumber": number, "ETag": part["ETag"]})
+        self._buffer.clear()
+
+    def _headers(self) -> dict[str, Any]:
+        metadata = {"source-version-id": self._work.version_id, "source-etag": self._work.etag}
+        return {"ContentType": "application/json", "Metadata": metadata}
+
+
+# --- one event --------------------------------------------------------------------------------------------------------
+
+
+def objects(event: Any) -> list[tuple[str, str]]:
+    """Return bucket and key of every object that an event names. Raises Failure if it is not an event of S3.
+
+    It may be an S3 notification, S3's test event, or the record of a failed invocation, which holds its event.
+    """
+    match event:
+        case {"requestPayload": original}:
+            return objects(original)
+        case {"Event": "s3:TestEvent"}:
+            return []
+        case {"Records": [*records]}:
+            return [_object(record) for record in records]
+    raise Failure("unsupported_event")
+
+
+def _object(record: Any) -> tuple[str, str]:
+    match record:
+        case {"s3": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
+            with contextlib.suppress(UnicodeDecodeError):
+                return bucket, unquote_plus(key, errors="strict")  # else a key that does not exist would look gone
+    raise Failure("unsupported_event")
+
+
+def process_event(event: Any, remaining: Callable[[], int]) -> list[str]:
+    """Process every object that an event names. Returns why it failed, for each that did."""
     try:
-        work()
-    except ProcessingError as error:
-        failure = str(error)
-    except ClientError as error:
-        failure = f"{error.operation_name} failed with {error.response['Error'].get('Code', 'an unknown code')}"
-    except BotoCoreError as error:
-        failure = f"an S3 call failed with {type(error).__name__}"
-    else:
+        named = objects(event)
+    except Failure as error:
+        logger.error("failed", reason=str(error))
+        return [str(error)]
+    return [reason for bucket, key in named if (reason := _process(Work(bucket, key), remaining))]
+
+
+def _process(work: Work, remaining: Callable[[], int]) -> str:
+    """Process one object, log it, count it. Returns why it failed, empty if it did not."""
+    if not work.key.endswith(".json"):  # nor does a folder marker
+        logger.info("skipped", bucket=work.bucket, key=work.key)
+        return ""
+    started = time.monotonic()
+    outcome, reason = "processed", ""
+    try:
+        process_object(work, remaining)
+    except Exception as error:  # noqa: BLE001 - none may escape: it would fail the whole batch, and may hold content
+        outcome, reason = _outcome(error), _reason(error)
+    failed = outcome in ("rejected", "failed")
+    log = logger.error if failed else logger.info
+    milliseconds = round((time.monotonic() - started) * 1000)
+    log(outcome, **msgspec.structs.asdict(work), milliseconds=milliseconds, reason=reason)
+    _count(work, outcome, reason)
+    return f"{reason} bucket={work.bucket} key={work.key} version={work.version_id}" if failed else ""
+
+
+def _outcome(error: Exception) -> str:
+    if isinstance(error, Rejected):
+        return "rejected"
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    return "gone" if code in ("NoSuchKey", "NoSuchVersion", "404") else "failed"  # an answer to HEAD has only a number
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong, in words of ours: the message of another's exception may quote the file."""
+    if isinstance(error, Failure):
+        return str(error)
+    if isinstance(error, ClientError):
+        return f"{error.operation_name} {error.response['Error']['Code']}"
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frame.f_code.co_name} line {line}"
+
+
+def _count(work: Work, outcome: str, reason: str) -> None:
+    """Write the metrics of one object, by service, and for a rejected one by service and reason code as well."""
+    metrics.add_metric(f"Files{outcome.capitalize()}", "Count", 1)
+    if outcome == "processed":
+        metrics.add_metric("RecordsProcessed", "Count", work.records)
+        metrics.add_metric("BytesRead", "Bytes", work.bytes_in)
+    if outcome == "rejected":
+        metrics.add_dimensions(service=SERVICE, reason=reason.partition(" ")[0])
+    if work.rounds > 1:
+        metrics.add_metric("Reprocessed", "Count", work.rounds - 1)
+    metrics.flush_metrics()
+
+
+# --- handler ----------------------------------------------------------------------------------------------------------
+
+
+@logger.inject_lambda_context(log_event=False, clear_state=True)
+def lambda_handler(event: Any, context: Context) -> dict[str, Any] | None:
+    """Handle an S3 notification, a replay of one, or an SQS batch of them.
+
+    For a batch, returns the messages that are to be delivered again. Else raises Failure if any object failed, when all
+    have been tried.
+    """
+    remaining = context.get_remaining_time_in_millis
+    match event:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_] as messages}:
+            failed = [message["messageId"] for message in messages if process_event(_body(message), remaining)]
+            return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+    if failures := process_event(event, remaining):
+        raise Failure("; ".join(failures))
+    return None
+
+
+def _body(message: dict[str, Any]) -> Any:
+    """Return the event in a message, None if it is not JSON."""
+    try:
+        return msgspec.json.decode(message["body"])
+    except _FAULTS:
         return None
-    logger.error("failed", extra={**place, "failure": failure})
-    return failure
-
-
-def lambda_handler(event: dict[str, Any], _context: Any) -> dict[str, Any] | None:
-    """Process an S3 notification, or an SQS batch of them.
-
-    For a batch, returns the ids of the messages that failed, so that only those are delivered again. For a notification
-    raises ProcessingError when an object failed, so that Lambda retries the event and at last sends it to the
-    dead-letter queue.
-    """
-    messages = event.get("Records")
-    if not (messages and all(isinstance(m, dict) and m.get("eventSource") == "aws:sqs" for m in messages)):
-        process_notification(event)
-        return None
-    failed = [
-        m["messageId"] for m in messages if attempt(partial(process_message, m["body"]), message_id=m["messageId"])
-    ]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
-
-
-def process_message(body: str) -> None:
-    """Process an SQS message whose body is an S3 notification.
-
-    Raises ProcessingError when the body is anything else, or an object failed.
-    """
-    try:
-        notification = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ProcessingError("not an S3 notification") from None
-    process_notification(notification)

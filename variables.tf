@@ -112,8 +112,8 @@ variable "environments" {
   }
 
   validation {
-    condition     = alltrue([for e in values(var.environments) : e.timeout_seconds >= 1 && e.timeout_seconds <= 900 && floor(e.timeout_seconds) == e.timeout_seconds])
-    error_message = "timeout_seconds is outside of what Lambda offers. Use a whole number from 1 to 900."
+    condition     = alltrue([for e in values(var.environments) : e.timeout_seconds >= 20 && e.timeout_seconds <= 900 && floor(e.timeout_seconds) == e.timeout_seconds])
+    error_message = "timeout_seconds leaves no time to work, as the function stops by itself 10 seconds before, or is more than Lambda offers. Use a whole number from 20 to 900."
   }
 
   validation {

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 parts='static terraform unit scan e2e'
-other_parts='controls'
+other_parts='controls bench'
 
 usage() {
   cat <<'EOF'
@@ -18,6 +18,7 @@ usage: ./tests/run.sh [PART...]      all parts without a name
   e2e         the whole pipeline on the local AWS
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
+  bench       speed and memory of the handler beside other ways to do its work
 EOF
 }
 
@@ -27,7 +28,7 @@ static() {
   terraform validate -no-color
   ruff format --check
   ruff check
-  mypy lambda_function.py scripts tests/unit tests/e2e tests/controls
+  mypy lambda_function.py schemas/generate.py scripts tests/unit tests/e2e tests/controls tests/bench
   shellcheck --external-sources "${scripts[@]}"
   shfmt --diff --indent 2 --case-indent "${scripts[@]}"
 }
@@ -48,6 +49,12 @@ e2e() {
 }
 
 controls() { python tests/controls/break_controls.py; }
+
+bench() {
+  python_env .venv/local-aws scripts/local-aws.txt
+  python_env .venv/bench tests/bench/requirements.txt
+  .venv/bench/bin/python tests/bench/run.py
+}
 
 prepare() {
   # Tests must not find a real account, whatever the caller's settings.

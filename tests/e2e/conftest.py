@@ -157,7 +157,7 @@ class Pipeline:
             verify=environment["AWS_CA_BUNDLE"],
             region_name=environment["AWS_REGION"],
             aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - the local AWS's root
+            aws_secret_access_key="test",
         )
 
     def __post_init__(self) -> None:

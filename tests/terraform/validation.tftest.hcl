@@ -86,12 +86,12 @@ run "half_a_mebibyte" {
   }
 }
 
-run "no_time_at_all" {
+run "no_time_to_work" {
   command         = plan
   expect_failures = [var.environments]
 
   variables {
-    environments = { dev = { timeout_seconds = 0 } }
+    environments = { dev = { timeout_seconds = 19 } }
   }
 }
 

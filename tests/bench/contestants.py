@@ -1,0 +1,133 @@
+"""Run one contestant on one file, in a process of its own, and print what it took as JSON.
+
+Every contestant reads the file and writes patient_id and patient_name of each record as JSON; the output is counted and
+thrown away. Some read the file whole, as their kind does; none is helped or held back.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("PROCESSED_BUCKET", "bench")
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+KEPT = ("patient_id", "patient_name")
+
+Contestant = Callable[[str], int]  # takes a path, returns the number of bytes written
+
+
+def handler() -> Contestant:
+    """The handler: streamed, the whole schema checked."""
+    from lambda_function import READ_BYTES, Framer, cut_down
+
+    def run(path: str) -> int:
+        framer, written = Framer(), 0
+        with Path(path).open("rb", buffering=0) as file:
+            while data := file.read(READ_BYTES):
+                written += len(cut_down(framer.feed(data)))
+            return written + len(cut_down(framer.feed(b"", last=True)))
+
+    return run
+
+
+def stdlib_json() -> Contestant:
+    """What everyone writes first."""
+
+    def run(path: str) -> int:
+        with Path(path).open("rb") as file:
+            records = json.load(file)
+        return len(json.dumps([{name: record[name] for name in KEPT} for record in records]))
+
+    return run
+
+
+def orjson_whole() -> Contestant:
+    """The same with orjson."""
+    import orjson
+
+    def run(path: str) -> int:
+        records = orjson.loads(Path(path).read_bytes())
+        return len(orjson.dumps([{name: record[name] for name in KEPT} for record in records]))
+
+    return run
+
+
+def ijson_stream() -> Contestant:
+    """ijson with its fastest backend: streamed, nothing checked."""
+    import ijson.backends.yajl2_c as ijson
+
+    def run(path: str) -> int:
+        written = 0
+        with Path(path).open("rb") as file:
+            for record in ijson.items(file, "item", buf_size=1 << 20, use_float=True):
+                written += len(json.dumps({name: record[name] for name in KEPT}))
+        return written
+
+    return run
+
+
+def msgspec_whole() -> Contestant:
+    """The handler's own schema on the whole file in memory."""
+    import msgspec
+
+    from lambda_function import Record, cut_down
+
+    decoder = msgspec.json.Decoder(list[Record])
+
+    def run(path: str) -> int:
+        return len(cut_down(decoder.decode(Path(path).read_bytes())))
+
+    return run
+
+
+def duckdb_one_thread() -> Contestant:
+    """DuckDB's JSON reader on one thread, types checked."""
+    import duckdb
+
+    def run(path: str) -> int:
+        connection = duckdb.connect(config={"threads": 1})
+        connection.execute(
+            "copy (select patient_id, patient_name from read_json(?, format = 'array', maximum_object_size = 33554432,"
+            " columns = {patient_id: 'VARCHAR', patient_name: 'VARCHAR', scan_date: 'DATE',"
+            " retina_thickness_microns: 'DOUBLE', optic_disc_cup_ratio: 'DOUBLE', diagnosis: 'VARCHAR'}))"
+            " to '/dev/null' (format json, array true)",
+            [path],
+        )
+        return 0
+
+    return run
+
+
+CONTESTANTS = {
+    "handler": handler,
+    "json": stdlib_json,
+    "orjson": orjson_whole,
+    "ijson": ijson_stream,
+    "msgspec": msgspec_whole,
+    "duckdb": duckdb_one_thread,
+}
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had resident so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent had at the fork
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def main() -> None:
+    """Measure the contestant named first on the file named second."""
+    run = CONTESTANTS[sys.argv[1]]()
+    baseline = peak_bytes()
+    began, cpu_began = time.perf_counter(), time.process_time()
+    run(sys.argv[2])
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "bytes": peak_bytes() - baseline}))
+
+
+if __name__ == "__main__":
+    main()

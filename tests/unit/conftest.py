@@ -1,0 +1,137 @@
+"""What the unit tests share: S3 in this process (moto), events, an invocation's context, and the handler's log."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    PROCESSED_BUCKET="processed",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_ACCESS_KEY_ID="test",
+    AWS_SECRET_ACCESS_KEY="test",
+    AWS_EC2_METADATA_DISABLED="true",
+)
+for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "POWERTOOLS_SERVICE_NAME"):
+    os.environ.pop(name, None)
+
+import moto  # noqa: E402  before the handler makes its client, which is then answered by moto
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+import lambda_function  # noqa: E402
+
+settings.register_profile(
+    "unit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("unit")
+
+EVENTS = Path(__file__).parent.parent / "events"
+
+
+class Context:
+    """The part of an invocation's context that the handler and its logger use."""
+
+    function_name = "data-processor"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:data-processor"
+    aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
+
+    def __init__(self, remaining: Callable[[], int] = lambda: 300_000) -> None:
+        self.get_remaining_time_in_millis = remaining
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context()
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    """A versioned raw bucket and a processed one."""
+    with moto.mock_aws():
+        client = lambda_function.s3
+        client.create_bucket(Bucket="raw")
+        client.create_bucket(Bucket="processed")
+        client.put_bucket_versioning(Bucket="raw", VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[io.StringIO]:
+    """What the logger writes."""
+    stream = io.StringIO()
+    handler: Any = lambda_function.logger.registered_handler
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def event(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def notification(*keys: str, bucket: str = "raw") -> dict[str, Any]:
+    """An S3 event naming objects by keys as they stand in events, form-encoded."""
+    one = json.dumps(event("s3_put")["Records"][0])
+    records = [json.loads(one) for _ in keys]
+    for record, key in zip(records, keys, strict=True):
+        record["s3"]["bucket"]["name"] = bucket
+        record["s3"]["object"]["key"] = key
+    return {"Records": records}
+
+
+def batch(*bodies: Any) -> dict[str, Any]:
+    """An SQS batch, its messages called m0, m1, ..."""
+    message = event("sqs_batch")["Records"][0]
+    return {
+        "Records": [
+            {**message, "messageId": f"m{n}", "body": body if isinstance(body, str) else json.dumps(body)}
+            for n, body in enumerate(bodies)
+        ]
+    }
+
+
+def failed(answer: Any) -> list[str]:
+    """The messages that a batch's answer asks for again."""
+    return [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+
+
+def processed(client: Any, key: str) -> Any:
+    """The processed object's content, None if there is none."""
+    try:
+        return json.loads(client.get_object(Bucket="processed", Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey:
+        return None
+
+
+def frame(pieces: list[bytes]) -> list[tuple[str, str]]:
+    """What the framer makes of a file that arrives in pieces."""
+    framer = lambda_function.Framer()
+    records = [record for piece in pieces for record in framer.feed(piece)]
+    records += framer.feed(b"", last=True)
+    assert framer.records == len(records)
+    return [(record.patient_id, record.patient_name) for record in records]
+
+
+def rejection(data: bytes, size: int = 7) -> str:
+    """Why a file is rejected, whatever the pieces it comes in; empty if it is not."""
+    reasons, contexts = set(), []
+    for step in (size, len(data) or 1):
+        try:
+            frame([data[at : at + step] for at in range(0, len(data), step)])
+            reasons.add("")
+        except lambda_function.Rejected as error:
+            reasons.add(str(error))
+            contexts.append(error.__context__)
+    assert not any(contexts)
+    (reason,) = reasons
+    return reason

@@ -1,0 +1,164 @@
+"""Patient data never leaves by any way but the processed object."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambda_function
+from lambda_function import Failure, lambda_handler
+
+from .conftest import Context, batch, failed, notification, processed
+
+PARTS = ("Quetzalcoatl", "Xylophonia", "987-65-4329", "Zygomycosis", "unbekannt-notiz", "1871-04-05", "613.25")
+RECORD = {
+    "patient_id": "987-65-4329",
+    "patient_name": "Xylophonia Quetzalcoatl",
+    "scan_date": "1871-04-05",
+    "retina_thickness_microns": 613.25,
+    "diagnosis": "Zygomycosis",
+    "unbekannt-notiz": {"Zygomycosis": ["unbekannt-notiz"]},
+}
+GOOD = json.dumps([RECORD, RECORD]).encode()
+
+
+def changed(**fields: Any) -> bytes:
+    return json.dumps([RECORD, {**RECORD, **fields}]).encode()
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else "unbekannt-notiz"
+
+
+BAD = {
+    "truncated": GOOD[:-20],
+    "trailing": GOOD + b"Zygomycosis",
+    "two arrays": GOOD + GOOD,
+    "not an array": GOOD[1:-1],
+    "a string": b'"Xylophonia Quetzalcoatl"',
+    "bare text": b"Xylophonia Quetzalcoatl",
+    "csv": b"patient_id,patient_name\n987-65-4329,Xylophonia Quetzalcoatl\n",
+    "elements": json.dumps([RECORD, "Xylophonia Quetzalcoatl"]).encode(),
+    "gzip": gzip.compress(GOOD),
+    "stored gzip": gzip.compress(GOOD, 0),
+    "utf-16": GOOD.decode().encode("utf-16"),
+    "latin-1 in a kept field": GOOD.replace(b"Xylophonia", b"Xylophonia\xe9"),
+    "latin-1 in a checked field": GOOD.replace(b': "Zygomycosis', b': "Zygomycosis\xe9'),
+    "nan": GOOD.replace(b"613.25", b"NaN"),
+    "surrogate": GOOD.replace(b"Xylophonia", b"Xylophonia\\ud800"),
+    "control character": GOOD.replace(b"Xylophonia", b"Xylophonia\n"),
+    "escape": GOOD.replace(b"Xylophonia", b"Xylophonia\\x"),
+    "single quotes": GOOD.replace(b'"', b"'"),
+    "id": changed(patient_id=["987-65-4329"]),
+    "name": changed(patient_name={"Xylophonia": "Quetzalcoatl"}),
+    "date": changed(scan_date="1871-04-05 Zygomycosis"),
+    "thickness": changed(retina_thickness_microns="613.25"),
+    "negative": changed(retina_thickness_microns=-613.25),
+    "ratio": changed(optic_disc_cup_ratio=613.25),
+    "diagnosis": changed(diagnosis=["Zygomycosis"]),
+    "missing": json.dumps([{"patient_name": "Xylophonia Quetzalcoatl"}]).encode(),
+    "empty": changed(patient_name="", diagnosis="Zygomycosis"),
+    "deep": changed(n=nested(70)),
+    "deepest": changed().replace(b"613.25", b"[" * 5000 + b'"Zygomycosis"' + b"]" * 5000),
+    "key": GOOD.replace(b'"patient_id"', b'"987-65-4329"'),
+    "key like a message": json.dumps([{"required field `Xylophonia`": 1, "`$.Quetzalcoatl`": 2}]).encode(),
+    "too large": changed(n="Zygomycosis" * 100),
+}
+
+
+def everything(error: BaseException) -> str:
+    """All that an exception can carry out: chain, attributes, traceback, and the variables of the handler's frames."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    text = ""
+    while waiting:
+        one = waiting.pop()
+        if one is None or one in seen:
+            continue
+        seen.append(one)
+        waiting += [one.__cause__, one.__context__]
+        text += repr(one) + str(one) + repr(vars(one)) + repr(one.args)
+        text += "".join(traceback.format_exception(one))
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if Path(frame.f_code.co_filename) != Path(__file__):
+                text += repr(frame.f_locals)
+    return text
+
+
+def hidden(text: str) -> None:
+    assert text
+    for part in PARTS:
+        assert part not in text
+
+
+@pytest.fixture
+def debug() -> Any:
+    """The logger at its most talkative."""
+    lambda_function.logger.setLevel("DEBUG")
+    yield
+    lambda_function.logger.setLevel("INFO")
+
+
+@pytest.mark.usefixtures("debug")
+@pytest.mark.parametrize("name", BAD)
+def test_nothing_of_a_bad_file_shows(
+    s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name == "too large":
+        monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 600)
+    s3.put_object(Bucket="raw", Key="scan.json", Body=BAD[name])
+    with pytest.raises(Failure) as caught:
+        lambda_handler(notification("scan.json"), context)
+    hidden(everything(caught.value))
+    answer = lambda_handler(batch(notification("scan.json")), context)
+    assert failed(answer) == ["m0"]
+    hidden(json.dumps(answer))
+    hidden(log.getvalue())
+    printed = capsys.readouterr()
+    hidden(printed.out + printed.err)
+    assert processed(s3, "scan.json") is None
+
+
+@pytest.mark.usefixtures("debug")
+def test_nothing_of_a_good_file_shows(s3: Any, context: Context, log: io.StringIO, capsys: Any) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=GOOD)
+    assert lambda_handler(notification("scan.json"), context) is None
+    assert processed(s3, "scan.json")[0] == {name: RECORD[name] for name in ("patient_id", "patient_name")}
+    hidden(log.getvalue())
+    printed = capsys.readouterr()
+    hidden(printed.out + printed.err)
+    hidden(json.dumps(s3.head_object(Bucket="processed", Key="scan.json"), default=str))
+
+
+@pytest.mark.parametrize("broken", ["_brackets", "cut_down", "_likely_separator", "_rejection"])
+def test_nothing_shows_when_the_handler_itself_is_wrong(
+    s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def wrong(data: Any, *_: Any) -> Any:
+        raise ValueError(f"cannot do it: {GOOD!r}")
+
+    monkeypatch.setattr(lambda_function, broken, wrong)
+    monkeypatch.setattr(lambda_function, "READ_BYTES", 200)
+    s3.put_object(Bucket="raw", Key="scan.json", Body=json.dumps([RECORD] * 20).encode()[:-1] + b",7]")
+    with pytest.raises(Failure, match="ValueError in wrong line") as caught:
+        lambda_handler(notification("scan.json"), context)
+    hidden(everything(caught.value))
+    hidden(log.getvalue())
+    printed = capsys.readouterr()
+    hidden(printed.out + printed.err)
+
+
+def test_nothing_of_a_message_that_is_no_event_shows(context: Context, log: io.StringIO, capsys: Any) -> None:
+    for body in (GOOD.decode(), GOOD.decode()[:-5], json.dumps({"Records": [RECORD]}), "Xylophonia"):
+        assert failed(lambda_handler(batch(body), context)) == ["m0"]
+    with pytest.raises(Failure) as caught:
+        lambda_handler({"Records": [{"Xylophonia": 1}]}, context)
+    hidden(str(caught.value) + "".join(traceback.format_exception(caught.value)).replace('{"Xylophonia": 1}', ""))
+    hidden(log.getvalue())
+    assert capsys.readouterr().out == ""

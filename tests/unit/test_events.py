@@ -1,0 +1,257 @@
+"""Events: what each kind leads to, what is logged and counted, and what is delivered again."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lambda_function
+from lambda_function import Failure, lambda_handler
+
+from .conftest import Context, batch, event, failed, lines, notification, processed
+
+ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
+BAD = b'[{"patient_id":"1"}]'
+
+
+def put(s3: Any, *keys: str, body: bytes = ONE) -> None:
+    for key in keys:
+        s3.put_object(Bucket="raw", Key=key, Body=body)
+
+
+@pytest.mark.parametrize("name", ["s3_put", "s3_multipart_upload", "lambda_failure_record"])
+def test_the_object_that_an_event_names_is_processed(s3: Any, context: Context, name: str) -> None:
+    put(s3, "scan.json")
+    assert lambda_handler(event(name), context) is None
+    assert processed(s3, "scan.json") == [{"patient_id": "1", "patient_name": "Ann"}]
+
+
+def test_keys_are_decoded_exactly_once(s3: Any, context: Context) -> None:
+    keys = ["a b+c%25é.json", "x%20y.json", "in/a/folder/目.json"]
+    put(s3, *keys)
+    assert lambda_handler(event("s3_encoded_keys"), context) is None
+    assert all(processed(s3, key) for key in keys)
+
+
+def test_a_key_that_is_not_utf8_is_an_error_and_not_gone(s3: Any, context: Context) -> None:
+    with pytest.raises(Failure, match="unsupported_event"):
+        lambda_handler(notification("%ff.json"), context)
+
+
+def test_other_keys_and_folder_markers_are_skipped_with_a_log_line(s3: Any, context: Context, log: io.StringIO) -> None:
+    for record in event("s3_other_keys")["Records"]:
+        put(s3, record["s3"]["object"]["key"], body=b"")
+    assert lambda_handler(event("s3_other_keys"), context) is None
+    assert "Contents" not in s3.list_objects_v2(Bucket="processed")
+    assert [(line["message"], line["key"]) for line in lines(log)] == [
+        ("skipped", key) for key in ("folder/", "folder.json/", "scan.JSON", "scan.json.gz", "notes.txt")
+    ]
+
+
+@pytest.mark.parametrize("name", ["s3_empty_records", "s3_test_event"])
+def test_events_without_objects_are_acknowledged(context: Context, name: str) -> None:
+    assert lambda_handler(event(name), context) is None
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        event("sns_notification"),
+        event("eventbridge_object_created"),
+        {},
+        [],
+        None,
+        "text",
+        7,
+        {"Records": None},
+        {"Records": {}},
+        {"Records": [{}]},
+        {"Records": [None]},
+        {"Records": [{"s3": {"bucket": {"name": "raw"}, "object": {"key": 7}}}]},
+        {"requestPayload": {}},
+        {"Event": "s3:Other"},
+    ],
+)
+def test_anything_else_is_a_clear_error(context: Context, unknown: Any) -> None:
+    with pytest.raises(Failure) as caught:
+        lambda_handler(unknown, context)
+    assert str(caught.value) == "unsupported_event"
+
+
+def test_a_replay_of_a_replay_is_processed(s3: Any, context: Context) -> None:
+    put(s3, "scan.json")
+    lambda_handler({**event("lambda_failure_record"), "requestPayload": event("lambda_failure_record")}, context)
+    assert processed(s3, "scan.json")
+
+
+def test_one_failure_does_not_stop_the_others_and_then_raises(s3: Any, context: Context) -> None:
+    put(s3, "a.json", "c.json")
+    put(s3, "b.json", "d.json", body=BAD)
+    with pytest.raises(Failure) as caught:
+        lambda_handler(notification("a.json", "b.json", "c.json", "d.json"), context)
+    assert processed(s3, "a.json")
+    assert processed(s3, "c.json")
+    assert str(caught.value).count("missing_field record=0 field=patient_name bucket=raw key=") == 2
+    assert caught.value.__context__ is None
+
+
+def test_only_the_messages_that_failed_are_delivered_again(s3: Any, context: Context) -> None:
+    put(s3, "good.json")
+    put(s3, "bad.json", body=BAD)
+    bodies = [
+        notification("good.json"),
+        notification("bad.json"),
+        event("s3_test_event"),
+        notification("good.json", "bad.json"),
+        notification("gone.json"),
+        "not json",
+        "[" * 10_000,
+        '"\\ud800"',
+        "null",
+        event("s3_empty_records"),
+        event("lambda_failure_record"),
+        event("sns_notification"),
+        "",
+    ]
+    assert failed(lambda_handler(batch(*bodies), context)) == ["m1", "m3", "m5", "m6", "m7", "m8", "m11", "m12"]
+    assert processed(s3, "good.json")
+
+
+def test_a_batch_without_failures_asks_for_nothing(s3: Any, context: Context) -> None:
+    put(s3, "scan.json", "other.json")
+    assert lambda_handler(event("sqs_batch"), context) == {"batchItemFailures": []}
+    assert lambda_handler(event("sqs_test_event"), context) == {"batchItemFailures": []}
+    assert processed(s3, "other.json")
+
+
+def test_near_the_timeout_the_rest_of_a_batch_is_delivered_again(s3: Any) -> None:
+    put(s3, "a.json", "b.json", "c.json")
+
+    def remaining() -> int:
+        return 0 if processed(s3, "b.json") else 300_000
+
+    answer = lambda_handler(batch(*(notification(key) for key in ("a.json", "b.json", "c.json"))), Context(remaining))
+    assert failed(answer) == ["m2"]
+    assert processed(s3, "c.json") is None
+
+
+def test_an_event_from_the_processed_bucket_is_refused(s3: Any, context: Context) -> None:
+    s3.put_object(Bucket="processed", Key="scan.json", Body=ONE)
+    with pytest.raises(Failure, match="raw_is_processed"):
+        lambda_handler(notification("scan.json", bucket="processed"), context)
+    assert s3.get_object(Bucket="processed", Key="scan.json")["Body"].read() == ONE
+
+
+def test_an_unexpected_error_fails_its_object_only_and_is_named_by_type_and_place(
+    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(s3, "a.json", "b.json")
+    cut_down = lambda_function.cut_down
+    calls = []
+
+    def broken_at_first(records: Any) -> bytes:
+        calls.append(records)
+        if len(calls) == 1:
+            raise ValueError("Ann")
+        return cut_down(records)
+
+    monkeypatch.setattr(lambda_function, "cut_down", broken_at_first)
+    answer = lambda_handler(batch(notification("a.json"), notification("b.json")), context)
+    assert failed(answer) == ["m0"]
+    assert processed(s3, "b.json")
+    calls.clear()
+    with pytest.raises(Failure, match="ValueError in broken_at_first line") as caught:
+        lambda_handler(notification("a.json"), context)
+    assert "Ann" not in str(caught.value)
+
+
+def test_one_log_line_tells_of_each_file(s3: Any, context: Context, log: io.StringIO) -> None:
+    put(s3, "a.json", "b.json")
+    lambda_handler(notification("a.json", "b.json"), context)
+    first, second = lines(log)
+    assert first["message"] == "processed"
+    assert (first["bucket"], first["key"], second["key"]) == ("raw", "a.json", "b.json")
+    assert first["version_id"] == s3.head_object(Bucket="raw", Key="a.json")["VersionId"]
+    assert (first["records"], first["rounds"], first["bytes_in"]) == (1, 1, len(ONE))
+    assert first["bytes_out"] == len(b'[\n{"patient_id":"1","patient_name":"Ann"}\n]\n')
+    assert first["milliseconds"] >= 0
+    assert first["function_request_id"] == context.aws_request_id
+
+
+def metrics_of(capsys: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_files_are_counted(s3: Any, context: Context, capsys: Any) -> None:
+    put(s3, "scan.json", body=b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":"Bob"}]')
+    put(s3, "bad.json", body=BAD)
+    lambda_handler(notification("scan.json", "gone.json"), context)
+    done, gone = metrics_of(capsys)
+    assert (done["FilesProcessed"], done["RecordsProcessed"], done["BytesRead"]) == ([1.0], [2.0], [81.0])
+    assert gone["FilesGone"] == [1.0]
+    assert done["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+    assert "Reprocessed" not in done
+    with pytest.raises(Failure):
+        lambda_handler(notification("bad.json"), context)
+    (rejected,) = metrics_of(capsys)
+    assert (rejected["FilesRejected"], rejected["reason"]) == ([1.0], "missing_field")
+    assert rejected["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"], ["service", "reason"]]
+    with pytest.raises(Failure):
+        lambda_handler(notification("scan.json", bucket="processed"), context)
+    (broken,) = metrics_of(capsys)
+    assert broken["FilesFailed"] == [1.0]
+    assert "reason" not in broken
+
+
+def test_reprocessing_is_counted(s3: Any, context: Context, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(s3, "scan.json")
+    finish = lambda_function.Upload.finish
+
+    def overwrite_then_finish(upload: Any) -> None:
+        if upload._work.rounds == 1:
+            put(s3, "scan.json")
+        finish(upload)
+
+    monkeypatch.setattr(lambda_function.Upload, "finish", overwrite_then_finish)
+    lambda_handler(notification("scan.json"), context)
+    (done,) = metrics_of(capsys)
+    assert done["Reprocessed"] == [1.0]
+    assert done["RecordsProcessed"] == [1.0]
+
+
+def test_nothing_of_one_invocation_shows_in_the_next(s3: Any, log: io.StringIO, capsys: Any) -> None:
+    put(s3, "good.json")
+    put(s3, "bad.json", body=BAD)
+    first, second = Context(), Context()
+    second.aws_request_id = "second"
+    with pytest.raises(Failure):
+        lambda_handler(notification("bad.json"), first)
+    log.truncate(0)
+    log.seek(0)
+    capsys.readouterr()
+    lambda_handler(notification("good.json"), second)
+    (line,) = lines(log)
+    assert line["function_request_id"] == "second"
+    assert (line["key"], line["reason"]) == ("good.json", "")
+    assert metrics_of(capsys)[0].keys() == {"_aws", "service", "FilesProcessed", "RecordsProcessed", "BytesRead"}
+
+
+def test_without_its_bucket_the_module_fails_to_load_with_one_clear_line() -> None:
+    environment = {**os.environ, "PROCESSED_BUCKET": ""}
+    run = subprocess.run(
+        [sys.executable, "-c", "import lambda_function"],
+        cwd=Path(lambda_function.__file__).parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("RuntimeError: PROCESSED_BUCKET is not set")

@@ -1,0 +1,239 @@
+"""Faults: every request to S3, failing in every way it can. The result is whole or absent, and the event comes again.
+
+The handler's client talks over real connections to a proxy on 127.0.0.1, which passes requests on to moto's S3
+server, and breaks those that it is told to break.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+import lambda_function
+from lambda_function import Failure, lambda_handler
+
+from .conftest import Context, batch, failed, notification, processed
+
+LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in range(2000)]).encode()
+SMALL = b'[{"patient_id":"1","patient_name":"Ann"}]'
+FAULTS = ["throttled", "error", "timeout", "reset", "denied"]
+LARGE_REQUESTS = ["get", "create", "part", "complete", "head"]
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Passes requests on, and breaks the next ones of a kind."""
+
+    protocol_version = "HTTP/1.1"
+    upstream: tuple[str, int]
+    kind = fault = ""
+    left = 0  # how many requests to break
+    broken = 0  # how many bodies to break in the middle
+    seen: list[str]
+    released: threading.Event
+
+    def _kind(self) -> str:
+        query = self.path.partition("?")[2]
+        if self.command == "POST":
+            return "create" if query.startswith("uploads") else "complete"
+        if self.command == "PUT":
+            return "part" if "partNumber" in query else "put"
+        return {"GET": "resume" if "Range" in self.headers else "get", "HEAD": "head", "DELETE": "abort"}[self.command]
+
+    def _pass(self) -> None:
+        cls = type(self)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        kind = self._kind()
+        cls.seen.append(kind)
+        if kind == cls.kind and cls.left:
+            cls.left -= 1
+            match cls.fault:
+                case "throttled":
+                    return self._answer(503, [], b"<Error><Code>SlowDown</Code></Error>")
+                case "error":
+                    return self._answer(500, [], b"<Error><Code>InternalError</Code></Error>")
+                case "denied":
+                    return self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
+                case "timeout":
+                    cls.released.wait()
+                    self.close_connection = True
+                    return None
+                case "reset" if kind not in ("get", "resume"):
+                    return self._reset()
+        upstream = http.client.HTTPConnection(*cls.upstream)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        answer = upstream.getresponse()
+        content = answer.read()
+        upstream.close()
+        broken = kind == cls.kind and cls.fault in ("reset", "cut short") and kind in ("get", "resume") and cls.broken
+        if broken:
+            cls.broken -= 1
+        return self._answer(answer.status, answer.getheaders(), content, broken=cls.fault if broken else "")
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, broken: str = "") -> None:
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
+                self.send_header(name, value)
+        length = {name.lower(): value for name, value in headers}.get("content-length")
+        self.send_header("Content-Length", (length if self.command == "HEAD" and length else str(len(content))))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        self.wfile.write(content[: len(content) // 2] if broken else content)
+        if broken:
+            self.wfile.flush()
+            self._reset() if broken == "reset" else setattr(self, "close_connection", True)
+
+    def _reset(self) -> None:
+        """Make closing the connection an abort."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, int]]:
+    moto_server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto_server.start()
+    yield moto_server.get_host_and_port()
+    moto_server.stop()
+
+
+@pytest.fixture
+def s3(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of the server itself; the handler's goes through the proxy."""
+    proxy: Any = type("ThisProxy", (Proxy,), {"upstream": server, "seen": [], "released": threading.Event()})
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), proxy)
+    httpd.daemon_threads = True
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
+    thread.start()
+    config = lambda_function.s3.meta.config.merge(Config(read_timeout=0.15))
+    through = f"http://127.0.0.1:{httpd.server_port}"
+    monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=through, config=config))
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    monkeypatch.setattr(lambda_function, "PART_BYTES", 40_000)
+    monkeypatch.setattr(lambda_function, "READ_BYTES", 32_768)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
+    client: Any = boto3.client("s3", endpoint_url=f"http://{server[0]}:{server[1]}")
+    client.proxy = proxy
+    for bucket in ("raw", "processed"):
+        client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket="raw", VersioningConfiguration={"Status": "Enabled"})
+    yield client
+    proxy.released.set()
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join()
+    reset = http.client.HTTPConnection(*server)
+    reset.request("POST", "/moto-api/reset")
+    reset.getresponse().read()
+    reset.close()
+
+
+def break_next(s3: Any, kind: str, fault: str, times: int) -> None:
+    s3.proxy.kind, s3.proxy.fault, s3.proxy.left, s3.proxy.broken = kind, fault, times, times
+
+
+def content(data: bytes) -> Any:
+    return [{"patient_id": r["patient_id"], "patient_name": r["patient_name"]} for r in json.loads(data)]
+
+
+def uploads(s3: Any) -> list[Any]:
+    return list(s3.list_multipart_uploads(Bucket="processed").get("Uploads", []))
+
+
+def cases(requests: list[str], faults: list[str]) -> list[Any]:
+    return [pytest.param(request, fault, id=f"{request}-{fault}") for request in requests for fault in faults]
+
+
+@pytest.mark.parametrize(("request_", "fault"), cases([*LARGE_REQUESTS, "put"], FAULTS[:4]))
+def test_a_passing_fault_is_not_noticed(s3: Any, context: Context, request_: str, fault: str) -> None:
+    data = SMALL if request_ == "put" else LARGE
+    s3.put_object(Bucket="raw", Key="scan.json", Body=data)
+    break_next(s3, request_, fault, 1)
+    assert lambda_handler(notification("scan.json"), context) is None
+    assert s3.proxy.seen.count(request_) > 1 or "resume" in s3.proxy.seen
+    assert processed(s3, "scan.json") == content(data)
+    assert not uploads(s3)
+
+
+@pytest.mark.parametrize(("request_", "fault"), cases([*LARGE_REQUESTS, "put"], FAULTS))
+def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
+    s3: Any, context: Context, request_: str, fault: str
+) -> None:
+    data = SMALL if request_ == "put" else LARGE
+    s3.put_object(Bucket="raw", Key="scan.json", Body=data)
+    break_next(s3, request_, fault, 1000)
+    if (request_, fault) == ("get", "reset"):
+        s3.proxy.kind = "get"  # the first answer breaks off; make those that resume it break off as well
+        s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
+    with pytest.raises(Failure) as caught:
+        lambda_handler(notification("scan.json"), context)
+    assert "bucket=raw key=scan.json" in str(caught.value)
+    assert processed(s3, "scan.json") == (content(data) if request_ == "head" else None)
+    assert not uploads(s3)
+    assert failed(lambda_handler(batch(notification("scan.json")), context)) == ["m0"]
+    break_next(s3, "", "", 0)
+    assert lambda_handler(batch(notification("scan.json")), context) == {"batchItemFailures": []}
+    assert processed(s3, "scan.json") == content(data)
+    assert not uploads(s3)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_upload_that_cannot_be_dropped_is_logged_and_the_event_fails_all_the_same(
+    s3: Any, context: Context, log: Any, fault: str
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE[:-1] + b"x")
+    break_next(s3, "abort", fault, 1000)
+    with pytest.raises(Failure, match="malformed"):
+        lambda_handler(notification("scan.json"), context)
+    assert '"message":"abort failed"' in log.getvalue()
+    assert processed(s3, "scan.json") is None
+
+
+@pytest.mark.parametrize("fault", ["reset", "cut short"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_broken_download_is_resumed_at_the_same_byte(s3: Any, context: Context, fault: str, times: int) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
+    s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
+    break_next(s3, "get", fault, times)
+    assert lambda_handler(notification("scan.json"), context) is None
+    assert s3.proxy.seen.count("get") == times + 1
+    assert processed(s3, "scan.json") == content(LARGE)
+
+
+def test_a_broken_download_is_resumed_on_the_version_it_began_with(s3: Any, context: Context) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
+    break_next(s3, "get", "cut short", 1)
+    answer = s3.proxy._answer
+
+    def overwrite_then_answer(self: Any, *args: Any, broken: str = "") -> None:
+        if broken:
+            s3.put_object(Bucket="raw", Key="scan.json", Body=SMALL)
+        answer(self, *args, broken=broken)
+
+    s3.proxy._answer = overwrite_then_answer
+    assert lambda_handler(notification("scan.json"), context) is None
+    assert [kind for kind in s3.proxy.seen if kind in ("get", "resume", "head")] == [
+        "get",
+        "resume",
+        "head",
+        "get",
+        "head",
+    ]
+    assert processed(s3, "scan.json") == content(SMALL)

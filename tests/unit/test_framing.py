@@ -1,0 +1,262 @@
+"""Framing: the records of a JSON array, whatever they are and wherever the stream is cut."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import lambda_function
+from lambda_function import Framer, Rejected
+
+from .conftest import frame, rejection
+
+# Text that looks like structure, keys that look like those of records.
+TEXT = st.one_of(
+    st.sampled_from(['},{"patient_id":"', "},{", '"', "\\", '\\"', "[[{", "]}", ",", "", "\n", "é", "😀", "\u2028"]),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+)
+KEYS = st.one_of(st.sampled_from(["patient_id", "patient_name", "a", '"', "", "{"]), TEXT)
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False, width=32), TEXT
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=8,
+)
+KNOWN = st.fixed_dictionaries(
+    {},
+    optional={
+        "scan_date": st.dates().map(str),
+        "retina_thickness_microns": st.floats(0, exclude_min=True, allow_infinity=False) | st.integers(1, 10**30),
+        "optic_disc_cup_ratio": st.floats(0, 1) | st.integers(0, 1),
+        "diagnosis": TEXT,
+    },
+)
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
+
+
+@st.composite
+def records(draw: st.DrawFn) -> dict[str, Any]:
+    known = {"patient_id": draw(NAMES), "patient_name": draw(NAMES), **draw(KNOWN)}
+    others = draw(st.dictionaries(KEYS, VALUES, max_size=3))
+    return dict(draw(st.permutations(list({**others, **known}.items()))))
+
+
+@st.composite
+def files(draw: st.DrawFn) -> bytes:
+    """A valid file, in one of the layouts that JSON writers produce."""
+    text = json.dumps(
+        draw(st.lists(records(), max_size=8)),
+        ensure_ascii=draw(st.booleans()),
+        indent=draw(st.sampled_from([None, None, 1, "\t"])),
+        separators=draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\r\n", " :\n ")])),
+    )
+    white = st.text(" \t\r\n", max_size=3)
+    return draw(st.sampled_from([b"", b"\xef\xbb\xbf"])) + (draw(white) + text + draw(white)).encode()
+
+
+@st.composite
+def pieces(draw: st.DrawFn, source: st.SearchStrategy[bytes]) -> list[bytes]:
+    data = draw(source)
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=12)))
+    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+
+
+def expected(data: bytes) -> list[tuple[str, str]]:
+    return [(record["patient_id"], record["patient_name"]) for record in json.loads(data)]
+
+
+@settings(max_examples=600)
+@given(pieces(files()))
+def test_any_array_in_any_pieces_gives_what_the_standard_library_reads(parts: list[bytes]) -> None:
+    assert frame(parts) == expected(b"".join(parts).removeprefix(b"\xef\xbb\xbf"))
+
+
+@settings(max_examples=150)
+@given(files(), st.integers(1, 40))
+def test_any_size_of_window_gives_the_same(data: bytes, size: int) -> None:
+    assert frame([data[at : at + size] for at in range(0, len(data), size)]) == frame([data])
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A valid file with a few bytes changed, added or removed."""
+    data = bytearray(draw(files()))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        piece = draw(
+            st.sampled_from([b"", b",", b"}", b"{", b"]", b'"', b"\\", b" ", b"1", b"\xff", b"\x00", b":", b"-"])
+        )
+        data[at : at + draw(st.integers(0, 2))] = piece
+    return bytes(data)
+
+
+@settings(max_examples=600)
+@given(pieces(st.one_of(damaged(), st.binary(max_size=40))))
+@example([b'[{"patient_id":"1","patient_name":"x","n":-1', b".5e", b"+1", b"0}]"])
+@example([b'[{"patient_id":"1","patient_name":"x"},', b" ]"])
+@example([b"[]", b"", b"]"])
+@example([b'[{"patient_id":"1","patient_name":"x"}]', b"[", b"]"])
+def test_any_bytes_give_the_right_records_or_a_rejection(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    try:
+        records = frame(parts)
+    except Rejected:
+        return
+    readable = data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")  # other fields may hold any bytes
+    assert records == expected(readable.encode())
+
+
+@settings(max_examples=300)
+@given(damaged(), st.integers(1, 9))
+def test_the_reason_does_not_depend_on_the_pieces(data: bytes, size: int) -> None:
+    rejection(data, size)
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    return {"patient_id": "1", "patient_name": "x", **fields}
+
+
+@pytest.mark.parametrize(
+    "number", ["0.5", "0.001", "10e-1", "5E-1", "100000000000000000000e-25", "0e0", "-0.0", "1.0e+0"]
+)
+def test_a_number_cut_in_two_is_not_taken_for_another_one(number: str) -> None:
+    first = json.dumps(record(optic_disc_cup_ratio=7, n=7)).replace("7", number)
+    text = f"[{first}, {json.dumps(record())}]".encode()
+    for cut in range(len(text)):
+        assert len(frame([text[:cut], text[cut:]])) == 2
+
+
+def test_nested_objects_that_look_like_records_are_not_taken_for_records() -> None:
+    data = json.dumps([record(n=[record(), record(n=[record()] * 3)] * 9) for _ in range(40)]).encode()
+    for size in (50, 333, 4096):
+        assert len(frame([data[at : at + size] for at in range(0, len(data), size)])) == 40
+
+
+def test_records_longer_than_a_read_are_put_together() -> None:
+    data = json.dumps([record(n="x" * length) for length in (0, 300_000, 5, 1_000_000, 0)]).encode()
+    assert len(frame([data[at : at + 65536] for at in range(0, len(data), 65536)])) == 5
+
+
+def test_a_record_is_decoded_a_bounded_number_of_times_while_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+
+    class Counting:
+        def decode(self, view: memoryview) -> Any:
+            decoded.append(len(view))
+            return asked.decode(view)
+
+    asked = lambda_function._asked_record
+    monkeypatch.setattr(lambda_function, "_asked_record", Counting())
+    data = json.dumps([record(n="x" * 2_000_000)] * 4).encode()
+    assert len(frame([data[at : at + 4096] for at in range(0, len(data), 4096)])) == 4
+    assert sum(decoded) < 5 * len(data)
+
+
+@pytest.mark.parametrize("layout", [{"separators": (",", ":")}, {"indent": 2}, {"separators": (" , ", " : ")}])
+def test_a_small_record_is_not_asked_for_where_a_guess_will_do(
+    layout: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = json.dumps([record(n=[record(t="]]{{"), {"a": record()}]) for _ in range(5000)], **layout).encode()
+    asked = []
+    monkeypatch.setattr(lambda_function, "_end_of_record", lambda *args: asked.append(args))
+    assert len(frame([data[at : at + 65536] for at in range(0, len(data), 65536)])) == 5000
+    assert not asked
+
+
+def test_the_limit_on_record_bytes_is_exact_wherever_the_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 200)
+    fits, too_long = ('{"patient_id":"1","patient_name":"%s"}' % ("x" * n) for n in (164, 165))
+    assert len(fits) == 200
+    for size in (1, 7, 64, 150, 201, 202, 203, 5000):
+        for rest in ("", "," + fits):
+            assert rejection(f"[{fits}{rest}]".encode(), size) == ""
+            assert rejection(f"[{fits},{too_long}{rest}]".encode(), size) == "record_too_large record=1"
+    assert rejection(f"[{fits}, {fits}]".encode(), 64) == "record_too_large record=1"  # white space counts
+
+
+def test_white_space_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 4096)
+    framer = Framer()
+    with pytest.raises(Rejected, match="record_too_large"):
+        list(map(framer.feed, [b" " * 1000] * 100))
+    framer = Framer()
+    framer.feed(b"[]")
+    for _ in range(100):
+        framer.feed(b" " * 1000)
+        assert not framer._window
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
+@pytest.mark.parametrize("before", ["", '"]]}"', '"\\"]"', '"\\\\"', '"[[["'])
+def test_the_limit_on_nesting_is_exact(opening: str, before: str) -> None:
+    def nested(depth: int) -> str:
+        unit = opening.count("[") + opening.count("{")
+        value = opening * (depth // unit) + "[" * (depth % unit) + "1" + "]" * (depth % unit)
+        return value + "".join({"[": "]", "{": "}"}[c] for c in reversed(opening) if c in "[{") * (depth // unit)
+
+    def file(depth: int) -> bytes:
+        odd = f"[{before or 0}," + nested(depth - 2) + f",{before or 0}]"
+        plain = '{"patient_id":"1","patient_name":"x"}'
+        return f'[{plain},{{"patient_id":"1","patient_name":"x","n":{odd}}},{plain}]'.encode()
+
+    assert rejection(file(64), 64) == ""
+    assert rejection(file(65), 64) == "nested_too_deep record=1"
+    assert rejection(file(300), 64) == "nested_too_deep record=1"
+    assert rejection(file(50_000), 4096) == "nested_too_deep record=1"
+
+
+def test_the_limit_on_nesting_holds_for_objects_without_arrays() -> None:
+    for depth, reason in ((64, ""), (65, "nested_too_deep record=0")):
+        value = '{"a":' * (depth - 1) + "1" + "}" * (depth - 1)
+        assert rejection(f'[{{"patient_id":"1","patient_name":"x","n":{value}}}]'.encode(), 64) == reason
+
+
+@settings(max_examples=300)
+@given(VALUES)
+def test_depth_is_that_of_the_value(value: Any) -> None:
+    def depth(value: Any) -> int:
+        if isinstance(value, dict):
+            value = list(value.values())
+        return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
+
+    for layout in (None, 1):
+        text = bytearray(json.dumps([value] * 2, indent=layout, ensure_ascii=False).encode())
+        brackets = lambda_function._brackets(text)
+        assert lambda_function._depth(brackets) == 1 + depth(value)
+        assert brackets.count(b"[") * 2 == len(brackets)
+
+
+def test_brackets_in_strings_are_told_apart_over_any_length() -> None:
+    text = bytearray(json.dumps([["]"], {"[": "{"}] * 40_000).encode())
+    assert lambda_function._brackets(text) == b"[" + b"[][]" * 40_000 + b"]"
+
+
+@pytest.mark.parametrize("depth", [*range(1, 20), 64, 65, 1000])
+def test_depth_of_chains_and_of_what_hangs_on_them(depth: int) -> None:
+    chain = b"[" * depth + b"]" * depth
+    assert lambda_function._depth(chain) == depth
+    assert lambda_function._depth(b"[][[]]" + chain + b"[[]]") == max(depth, 2)
+    assert lambda_function._depth(b"[[]" * depth + b"]" * depth) == depth + 1
+
+
+def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
+    whole = b'{"patient_id":"1","patient_name":"x"}'
+    for data, message in [
+        (whole + b",", f"JSON is malformed: trailing characters (byte {len(whole) + 1})"),
+        (whole + b"  ]", f"JSON is malformed: trailing characters (byte {len(whole) + 3})"),
+        (whole[:-1], "Input data was truncated"),
+        (b'{"patient_id":1}', "Expected `str`, got `int` - at `$.patient_id`"),
+        (b'{"patient_id":""}', "Expected `str` of length >= 1 - at `$.patient_id`"),
+        (b'{"patient_id":"1"}', "Object missing required field `patient_name`"),
+        (b"[]", "Expected `object`, got `array`"),
+    ]:
+        with pytest.raises(msgspec.DecodeError) as caught:
+            lambda_function._asked_record.decode(data)
+        assert str(caught.value) == message

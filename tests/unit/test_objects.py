@@ -1,0 +1,215 @@
+"""One object: from the raw bucket to the processed one."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from typing import Any
+
+import pytest
+
+import lambda_function
+from lambda_function import Failure, Upload, Work, process_object
+
+from .conftest import Context, frame, lines, notification, processed
+
+ONE = b'[{"patient_id":"1","patient_name":"Ann","diagnosis":"healthy"}]'
+
+
+def many(count: int) -> bytes:
+    return json.dumps(
+        [{"patient_id": str(n), "patient_name": "x" * (n % 50 + 1), "n": n} for n in range(count)]
+    ).encode()
+
+
+def run(key: str = "scan.json", remaining: int = 300_000) -> Work:
+    work = Work("raw", key)
+    process_object(work, lambda: remaining)
+    return work
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_function, "PART_BYTES", 10_000)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 10_000)
+
+
+def test_a_small_object_is_put_at_once_with_where_it_comes_from(s3: Any) -> None:
+    version = s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)["VersionId"]
+    work = run()
+    result = s3.get_object(Bucket="processed", Key="scan.json")
+    assert result["Body"].read() == b'[\n{"patient_id":"1","patient_name":"Ann"}\n]\n'
+    assert result["ContentType"] == "application/json"
+    etag = s3.head_object(Bucket="raw", Key="scan.json")["ETag"].strip('"')
+    assert result["Metadata"] == {"source-version-id": version, "source-etag": etag, "record-count": "1"}
+    assert (work.version_id, work.rounds, work.records, work.bytes_in) == (version, 1, 1, len(ONE))
+    assert work.bytes_out == result["ContentLength"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_object_is_sent_in_parts_with_the_same_content(s3: Any) -> None:
+    data = many(5000)
+    version = s3.put_object(Bucket="raw", Key="scan.json", Body=data)["VersionId"]
+    work = run()
+    result = s3.get_object(Bucket="processed", Key="scan.json")
+    text = result["Body"].read()
+    assert [(r["patient_id"], r["patient_name"]) for r in json.loads(text)] == frame([data])
+    assert text.count(b"\n") == 5000 + 2
+    assert result["ETag"].strip('"').partition("-")[2] == str(len(text) // 10_000 + 1) or "-" in result["ETag"]
+    assert result["ContentType"] == "application/json"
+    assert result["Metadata"]["source-version-id"] == version
+    assert work.bytes_out == len(text)
+
+
+def test_a_file_without_records_gives_an_empty_array(s3: Any) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=b" [ ] ")
+    run()
+    result = s3.get_object(Bucket="processed", Key="scan.json")
+    assert result["Body"].read() == b"[]\n"
+    assert result["Metadata"]["record-count"] == "0"
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("tail", [b"", b"x]", b',{"patient_id":"1"}]', b"]]"])
+def test_a_rejected_file_leaves_the_processed_object_as_it_was(s3: Any, tail: bytes) -> None:
+    s3.put_object(Bucket="processed", Key="scan.json", Body=b"as it was")
+    s3.put_object(Bucket="raw", Key="scan.json", Body=many(5000)[:-1] + tail)
+    with pytest.raises(lambda_function.Rejected):
+        run()
+    assert s3.get_object(Bucket="processed", Key="scan.json")["Body"].read() == b"as it was"
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="processed")
+
+
+def test_a_version_that_arrives_meanwhile_is_processed_as_well(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=b"[]")
+    finish = Upload.finish
+
+    def overwrite_then_finish(upload: Upload) -> None:
+        if upload._work.rounds < 3:
+            s3.put_object(Bucket="raw", Key="scan.json", Body=many(upload._work.rounds))
+        finish(upload)
+
+    monkeypatch.setattr(Upload, "finish", overwrite_then_finish)
+    work = run()
+    assert work.rounds == 3
+    assert [record["patient_id"] for record in processed(s3, "scan.json")] == ["0", "1"]
+    newest = s3.head_object(Bucket="raw", Key="scan.json")["VersionId"]
+    assert s3.head_object(Bucket="processed", Key="scan.json")["Metadata"]["source-version-id"] == newest
+
+
+def test_a_key_that_keeps_changing_fails_after_a_bounded_number_of_rounds(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=b"[]")
+    finish = Upload.finish
+
+    def finish_then_overwrite(upload: Upload) -> None:
+        finish(upload)
+        s3.put_object(Bucket="raw", Key="scan.json", Body=b"[]")
+
+    monkeypatch.setattr(Upload, "finish", finish_then_overwrite)
+    with pytest.raises(Failure, match="still_changing"):
+        run()
+
+
+def test_an_unversioned_raw_bucket_converges_as_well(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.create_bucket(Bucket="plain")
+    s3.put_object(Bucket="plain", Key="scan.json", Body=b"[]")
+    finish = Upload.finish
+
+    def overwrite_then_finish(upload: Upload) -> None:
+        s3.put_object(Bucket="plain", Key="scan.json", Body=ONE)
+        finish(upload)
+
+    monkeypatch.setattr(Upload, "finish", overwrite_then_finish)
+    work = Work("plain", "scan.json")
+    process_object(work, lambda: 300_000)
+    assert (work.rounds, work.version_id) == (2, "null")
+    assert len(processed(s3, "scan.json")) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_an_object_that_is_gone_is_acknowledged(
+    s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    finish = Upload.finish
+
+    def delete_then_finish(upload: Upload) -> None:
+        s3.delete_object(Bucket="raw", Key="scan.json")
+        finish(upload)
+
+    if when == "before":
+        s3.delete_object(Bucket="raw", Key="scan.json")
+    monkeypatch.setattr(Upload, "finish", delete_then_finish)
+    assert lambda_function.lambda_handler(notification("scan.json"), context) is None
+    assert [line["message"] for line in lines(log)] == ["gone"]
+    assert '"FilesGone":[1.0]' in capsys.readouterr().out
+
+
+def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: Any, context: Context) -> None:
+    with pytest.raises(Failure, match="GetObject NoSuchBucket"):
+        lambda_function.lambda_handler(notification("scan.json", bucket="no-such-bucket"), context)
+
+
+def test_without_time_nothing_is_begun(s3: Any) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    with pytest.raises(Failure, match="out_of_time"):
+        run(remaining=lambda_function.TIME_MARGIN_MS - 1)
+    assert processed(s3, "scan.json") is None
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_when_time_runs_out_the_upload_is_dropped(s3: Any) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=many(30_000))
+    asked = iter(range(10_000))
+
+    def remaining() -> int:
+        sent = "Uploads" in s3.list_multipart_uploads(Bucket="processed")
+        next(asked)
+        return 0 if sent else 300_000
+
+    with pytest.raises(Failure, match="out_of_time"):
+        process_object(Work("raw", "scan.json"), remaining)
+    assert processed(s3, "scan.json") is None
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="processed")
+
+
+def test_a_download_that_stalls_is_given_up_when_time_runs_out() -> None:
+    stalled = threading.Event()
+
+    class Stalled:
+        def read(self, _: int) -> bytes:
+            stalled.wait()
+            return b""
+
+        def close(self) -> None:
+            closed.set()
+
+    closed = threading.Event()
+    reading: Any = Stalled()
+    with pytest.raises(Failure, match="out_of_time") as caught:
+        list(lambda_function._read_ahead(Work("raw", "scan.json"), reading, lambda: lambda_function.TIME_MARGIN_MS + 1))
+    assert caught.value.__suppress_context__
+    stalled.set()
+    assert closed.wait(60)
+
+
+def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
+    body = io.BytesIO(b"x" * lambda_function.READ_BYTES * 50)
+    reading: Any = body
+    data: Any = lambda_function._read_ahead(Work("raw", "scan.json"), reading, lambda: 300_000)
+    next(data)
+    data.close()
+    assert body.closed or body.tell() <= lambda_function.READ_BYTES * (lambda_function.READS_AHEAD + 1)
+
+
+def test_processing_twice_gives_the_same_object(s3: Any, context: Context) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=many(10))
+    lambda_function.lambda_handler(notification("scan.json"), context)
+    first = s3.get_object(Bucket="processed", Key="scan.json")
+    lambda_function.lambda_handler(notification("scan.json"), context)
+    second = s3.get_object(Bucket="processed", Key="scan.json")
+    assert first["Body"].read() == second["Body"].read()
+    assert first["Metadata"] == second["Metadata"]
