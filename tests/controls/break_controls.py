@@ -72,7 +72,7 @@ BREAKS = [
     Break("six network actions", "iam/main.tf", '"ec2:DescribeSubnets"', '"ec2:*"'),
     Break("trust", "iam/main.tf", '"lambda.amazonaws.com"', '"lambda.amazonaws.com", "ec2.amazonaws.com"'),
     Break("invoked by the raw bucket", "pipeline/trigger.tf", "= local.bucket_arns.raw", '= "arn:aws:s3:::other"'),
-    Break("invoked by this account", "pipeline/trigger.tf", "source_account = var.account_id", 'source_account = "1"'),
+    Break("invoked by this account", "pipeline/trigger.tf", "source_account = var.account_id", 'source_account = "999988887777"'),
     Break("only .json", "pipeline/trigger.tf", 'filter_suffix       = ".json"', 'filter_suffix = ""'),
     Break("only .json, queue", "pipeline/trigger.tf", 'filter_suffix = ".json"', 'filter_suffix = ""'),
     Break("partial batches", "pipeline/trigger.tf", '["ReportBatchItemFailures"]', "[]"),
@@ -92,10 +92,10 @@ BREAKS = [
     Break("variables encrypted", "lambda/main.tf", "kms_key_arn      = var.kms_key_arn", "kms_key_arn = null"),
     Break("log retention", "lambda/main.tf", "= var.settings.log_retention_days", "= 0"),
     Break("tracing", "lambda/main.tf", 'mode = "Active"', 'mode = "PassThrough"'),
-    Break("failed events kept", "lambda/main.tf", "= var.failure_queue_arn", '= "arn:aws:sqs:us-east-1:1:other"'),
+    Break("failed events kept", "lambda/main.tf", "= var.failure_queue_arn", '= "arn:aws:sqs:us-east-1:999988887777:other"'),
     Break("way to these buckets only", "network/main.tf", 'flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])', '["*"]'),
     Break("nothing but TLS out", "network/main.tf", "from_port         = 443", "from_port = 0"),
-    Break("default security group closed", "network/main.tf", "egress  = []", ""),
+    Break("default security group closed", "network/main.tf", "egress  = []", 'egress = [{ protocol = "-1", from_port = 0, to_port = 0, cidr_blocks = ["0.0.0.0/0"], description = "", ipv6_cidr_blocks = [], prefix_list_ids = [], security_groups = [], self = false }]'),
 ]  # fmt: skip
 
 

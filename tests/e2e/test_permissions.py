@@ -41,6 +41,30 @@ def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(de
     dev.await_result(key, dev.upload(key, RECORDS))
 
 
+def broken_at_the_end() -> bytes:
+    """Return a file whose result is larger than one part of a multipart upload, and which breaks off after that."""
+    record = b'{"patient_id": "P-1", "patient_name": "' + b"N" * 200 + b'"},\n'
+    return b"[" + record * (10_000_000 // len(record))
+
+
+def unfinished_uploads(dev: Pipeline) -> list[str]:
+    uploads = dev.s3.list_multipart_uploads(Bucket=dev.processed).get("Uploads", [])
+    return [upload["Key"] for upload in uploads]
+
+
+def test_a_large_file_that_breaks_off_leaves_no_upload_behind_unless_the_permission_is_missing(dev: Pipeline) -> None:
+    dev.upload("abort/allowed.json", broken_at_the_end())
+    assert "truncated" in dev.await_failure()["responsePayload"]["errorMessage"]
+    assert unfinished_uploads(dev) == []
+    with without(dev, "s3:AbortMultipartUpload"):
+        dev.upload("abort/denied.json", broken_at_the_end())
+        assert "truncated" in dev.await_failure()["responsePayload"]["errorMessage"]
+        assert set(unfinished_uploads(dev)) == {"abort/denied.json"}
+    for upload in dev.s3.list_multipart_uploads(Bucket=dev.processed)["Uploads"]:
+        dev.s3.abort_multipart_upload(Bucket=dev.processed, Key=upload["Key"], UploadId=upload["UploadId"])
+    assert dev.result("abort/allowed.json") is None
+
+
 def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
     layers = dev.functions.get_function_configuration(FunctionName=dev.function)["Layers"]
     assert len(layers) == 1

@@ -45,6 +45,12 @@ def test_fifty_files_at_once_all_come_out(pipeline: Pipeline) -> None:
         assert len(pipeline.await_result(key, version)) == n
 
 
+def test_a_large_file_comes_out_whole(pipeline: Pipeline) -> None:
+    content = patients(400_000)
+    assert len(pipeline.await_result("large.json", pipeline.upload("large.json", content))) == 400_000
+    assert pipeline.s3.list_multipart_uploads(Bucket=pipeline.processed).get("Uploads", []) == []
+
+
 def test_an_overwrite_wins(pipeline: Pipeline) -> None:
     versions = [pipeline.upload("overwritten.json", patients(n)) for n in (1, 2, 3)]
     assert len(pipeline.await_result("overwritten.json", versions[-1])) == 3
