@@ -24,67 +24,55 @@ resource "aws_s3_bucket_policy" "this" {
   depends_on = [aws_s3_bucket_public_access_block.this, aws_s3_bucket_ownership_controls.this]
 }
 
+# What nobody may do, whatever IAM allows them.
+locals {
+  objects    = "${var.arn}/*"
+  everything = [var.arn, local.objects]
+
+  denials = concat(local.encryption_denials, [
+    {
+      sid        = "DenyInsecureTransport", action = "s3:*", resources = local.everything
+      conditions = [{ test = "Bool", variable = "aws:SecureTransport", value = "false" }]
+    },
+    {
+      sid        = "DenyOutdatedTls", action = "s3:*", resources = local.everything
+      conditions = [{ test = "NumericLessThan", variable = "s3:TlsVersion", value = "1.2" }]
+    },
+    {
+      sid = "DenyOtherAccounts", action = "s3:*", resources = local.everything
+      conditions = [
+        { test = "StringNotEquals", variable = "aws:PrincipalAccount", value = var.account_id },
+        # AWS's own services, such as the one that delivers access logs, belong to no account.
+        { test = "Bool", variable = "aws:PrincipalIsAWSService", value = "false" },
+      ]
+    },
+  ])
+}
+
 data "aws_iam_policy_document" "bucket" {
-  source_policy_documents = data.aws_iam_policy_document.encryption[*].json
+  dynamic "statement" {
+    for_each = local.denials
 
-  statement {
-    sid       = "DenyInsecureTransport"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [var.arn, "${var.arn}/*"]
+    content {
+      sid       = statement.value.sid
+      effect    = "Deny"
+      actions   = [statement.value.action]
+      resources = statement.value.resources
 
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
+      principals {
+        type        = "*"
+        identifiers = ["*"]
+      }
 
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
+      dynamic "condition" {
+        for_each = statement.value.conditions
 
-  statement {
-    sid       = "DenyOutdatedTls"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [var.arn, "${var.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "NumericLessThan"
-      variable = "s3:TlsVersion"
-      values   = ["1.2"]
-    }
-  }
-
-  statement {
-    sid       = "DenyOtherAccounts"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [var.arn, "${var.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "StringNotEquals"
-      variable = "aws:PrincipalAccount"
-      values   = [var.account_id]
-    }
-
-    # AWS's own services, such as the one that delivers access logs, belong to no account.
-    condition {
-      test     = "Bool"
-      variable = "aws:PrincipalIsAWSService"
-      values   = ["false"]
+        content {
+          test     = condition.value.test
+          variable = condition.value.variable
+          values   = [condition.value.value]
+        }
+      }
     }
   }
 

@@ -13,74 +13,29 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
 }
 
 # A request may leave encryption to the bucket or ask for the bucket's key. One that asks for anything else is refused.
-# The Null guards matter: without them the statements would refuse every plain PUT as well.
-data "aws_iam_policy_document" "encryption" {
-  count = var.kms_key == null ? 0 : 1
-
-  statement {
-    sid       = "DenyOtherEncryption"
-    effect    = "Deny"
-    actions   = ["s3:PutObject"]
-    resources = ["${var.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Null"
-      variable = "s3:x-amz-server-side-encryption"
-      values   = ["false"]
-    }
-
-    condition {
-      test     = "StringNotEquals"
-      variable = "s3:x-amz-server-side-encryption"
-      values   = ["aws:kms"]
-    }
-  }
-
-  statement {
-    sid       = "DenyOtherKey"
-    effect    = "Deny"
-    actions   = ["s3:PutObject"]
-    resources = ["${var.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Null"
-      variable = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-      values   = ["false"]
-    }
-
-    condition {
-      test     = "StringNotEquals"
-      variable = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-      values   = [var.kms_key.arn]
-    }
-  }
-
-  # A key that the caller brings would lock everybody else out.
-  statement {
-    sid       = "DenyCallersKey"
-    effect    = "Deny"
-    actions   = ["s3:PutObject"]
-    resources = ["${var.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Null"
-      variable = "s3:x-amz-server-side-encryption-customer-algorithm"
-      values   = ["false"]
-    }
-  }
+# The Null guards matter: without them the denials would refuse every plain PUT as well.
+locals {
+  encryption_denials = [for denial in [
+    {
+      sid = "DenyOtherEncryption", action = "s3:PutObject", resources = [local.objects]
+      conditions = [
+        { test = "Null", variable = "s3:x-amz-server-side-encryption", value = "false" },
+        { test = "StringNotEquals", variable = "s3:x-amz-server-side-encryption", value = "aws:kms" },
+      ]
+    },
+    {
+      sid = "DenyOtherKey", action = "s3:PutObject", resources = [local.objects]
+      conditions = [
+        { test = "Null", variable = "s3:x-amz-server-side-encryption-aws-kms-key-id", value = "false" },
+        { test = "StringNotEquals", variable = "s3:x-amz-server-side-encryption-aws-kms-key-id", value = one(var.kms_key[*].arn) },
+      ]
+    },
+    {
+      # A key that the caller brings would lock everybody else out.
+      sid = "DenyCallersKey", action = "s3:PutObject", resources = [local.objects]
+      conditions = [
+        { test = "Null", variable = "s3:x-amz-server-side-encryption-customer-algorithm", value = "false" },
+      ]
+    },
+  ] : denial if var.kms_key != null]
 }

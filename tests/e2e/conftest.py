@@ -23,6 +23,7 @@ from local_aws import LocalAws
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 90.0
+RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'  # a good file
 
 
 def wait_for[T](what: str, check: Callable[[], T | None]) -> T:

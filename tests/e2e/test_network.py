@@ -1,9 +1,8 @@
 """The private network comes, the function works in it, and it goes."""
 
-from conftest import BOTH, Pipeline, terraform, variables
+from conftest import BOTH, RECORDS, Pipeline, terraform, variables
 from local_aws import LocalAws
 
-RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'
 PRIVATE = {"private_network": {"availability_zones": ["us-east-1a", "us-east-1b"]}}
 
 

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Pipeline, wait_for
-
-RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'
+from conftest import RECORDS, ROOT, Pipeline, wait_for
 
 
 @contextmanager

@@ -2,10 +2,8 @@
 
 import json
 
-from conftest import BOTH, Pipeline, changes, deploy, is_false_drift, terraform, variables
+from conftest import BOTH, RECORDS, Pipeline, changes, deploy, is_false_drift, terraform, variables
 from local_aws import LocalAws
-
-RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'
 
 
 def test_each_environment_processes_its_own_files_only(both: dict[str, Pipeline], aws: LocalAws) -> None:

@@ -21,7 +21,7 @@ def build(checkout: Path, *options: str, **environment: str) -> dict[str, str]:
     command = [sys.executable, "scripts/build.py", *options]
     run = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    return {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((checkout / "build").glob("*.zip"))}
+    return digests(checkout)
 
 
 @pytest.fixture(scope="module")
