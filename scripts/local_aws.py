@@ -103,7 +103,7 @@ class LocalAws:
         options += ["--certfile", str(self._tls / "server.pem"), "--keyfile", str(self._tls / "server.key")]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [self.python, "-m", "hypercorn", "ministack.app:app", *options],
+                [self.python, "-m", "hypercorn", f"{ROOT / 'scripts/emulator.py'}:app", *options],
                 env=self._emulator_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -117,7 +117,8 @@ class LocalAws:
             self._await_answer(process)
             self._create_state_bucket()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
         return True
 

@@ -12,6 +12,7 @@ resource "aws_lambda_function" "this" {
   layers           = var.layer_arns
   filename         = var.package
   source_code_hash = fileexists(var.package) ? filebase64sha256(var.package) : null
+  publish          = true # every change becomes a numbered version, code, layers and settings together
   kms_key_arn      = var.kms_key_arn
   tags             = var.tags
 
@@ -47,6 +48,14 @@ resource "aws_lambda_function" "this" {
   }
 }
 
+# What starts the function starts this. A rollback points it to an earlier version, without a build.
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  description      = "The version that processes uploads"
+  function_name    = aws_lambda_function.this.function_name
+  function_version = aws_lambda_function.this.version
+}
+
 # Made before the function, which may not make it: otherwise the first invocation would create a group that Terraform
 # does not own and that keeps its logs for ever.
 resource "aws_cloudwatch_log_group" "this" {
@@ -58,7 +67,8 @@ resource "aws_cloudwatch_log_group" "this" {
 
 # S3 invokes the function asynchronously: Lambda keeps the event, retries, and at last hands it to the queue.
 resource "aws_lambda_function_event_invoke_config" "this" {
-  function_name                = aws_lambda_function.this.function_name
+  function_name                = aws_lambda_alias.live.function_name
+  qualifier                    = aws_lambda_alias.live.name
   maximum_retry_attempts       = 2
   maximum_event_age_in_seconds = 6 * 3600 # the longest that Lambda offers; unset, it shows up as a change in every plan
 

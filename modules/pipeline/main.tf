@@ -29,7 +29,7 @@ locals {
   # ARNs are built from the names chosen here, not read from resources: no cycles between key, bucket, queue, role and
   # function, and every policy is readable in a plan.
   in_account        = "${var.region}:${var.account_id}"
-  function_arn      = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}"
+  function_arn      = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}:${module.lambda.alias}"
   log_group_arn     = "arn:${local.partition}:logs:${local.in_account}:log-group:${local.log_group_name}"
   queue_arn_prefix  = "arn:${local.partition}:sqs:${local.in_account}:"
   queue_arns        = { for role, name in local.queues : role => "${local.queue_arn_prefix}${name}" }

@@ -13,6 +13,11 @@ output "lambda_function_name" {
   value       = module.lambda.function_name
 }
 
+output "function_alias" {
+  description = "Alias of the function that uploads start. A rollback points it to an earlier version."
+  value       = module.lambda.alias
+}
+
 output "log_group_name" {
   description = "CloudWatch log group of the function."
   value       = module.lambda.log_group_name

@@ -9,6 +9,7 @@ resource "aws_lambda_permission" "s3" {
   statement_id  = "AllowRawBucket"
   action        = "lambda:InvokeFunction"
   function_name = module.lambda.function_name
+  qualifier     = module.lambda.alias
   principal     = "s3.amazonaws.com"
   source_arn    = local.bucket_arns.raw
   # A bucket ARN holds no account: without this, whoever re-creates a deleted bucket's name could invoke the function.
@@ -52,7 +53,7 @@ resource "aws_s3_bucket_notification" "raw" {
 
 resource "aws_lambda_event_source_mapping" "queue" {
   event_source_arn                   = module.queue.ingestion_arn
-  function_name                      = module.lambda.function_name
+  function_name                      = local.function_arn
   batch_size                         = 10
   maximum_batching_window_in_seconds = var.ingestion.batching_window_seconds
   function_response_types            = ["ReportBatchItemFailures"] # only what failed is delivered again

@@ -67,6 +67,8 @@ def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
     layers = dev.functions.get_function_configuration(FunctionName=dev.function)["Layers"]
     assert len(layers) == 1
 
+    before = dev.functions.get_alias(FunctionName=dev.function, Name="live")["FunctionVersion"]
+
     def use(arns: list[str]) -> None:
         dev.functions.update_function_configuration(FunctionName=dev.function, Layers=arns)
         wait_for(
@@ -75,6 +77,8 @@ def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
                 dev.functions.get_function_configuration(FunctionName=dev.function)["LastUpdateStatus"] == "Successful"
             ),
         )
+        version = dev.functions.publish_version(FunctionName=dev.function)["Version"]
+        dev.functions.update_alias(FunctionName=dev.function, Name="live", FunctionVersion=version)
 
     use([])
     try:
@@ -83,6 +87,7 @@ def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
         assert dev.result("no-layer.json") is None
     finally:
         use([layer["Arn"] for layer in layers])
+        dev.functions.update_alias(FunctionName=dev.function, Name="live", FunctionVersion=before)
     dev.await_result("no-layer.json", dev.upload("no-layer.json", RECORDS))
 
 

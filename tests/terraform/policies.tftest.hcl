@@ -278,13 +278,17 @@ run "direct_trigger" {
     error_message = "Only this account's bucket may invoke the function."
   }
   assert {
+    condition     = aws_lambda_permission.s3.qualifier == "live"
+    error_message = "S3 may invoke the alias only: a permission on the function does not count for it."
+  }
+  assert {
     condition     = aws_s3_bucket_notification.raw.bucket == "eyes-raw-data-1234abcd" && length(aws_s3_bucket_notification.raw.queue) == 0
     error_message = "In direct mode the raw bucket sends nothing to the queue."
   }
   assert {
     condition = (
       one(aws_s3_bucket_notification.raw.lambda_function).filter_suffix == ".json" &&
-      one(aws_s3_bucket_notification.raw.lambda_function).lambda_function_arn == "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor" &&
+      one(aws_s3_bucket_notification.raw.lambda_function).lambda_function_arn == "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:live" &&
       one(aws_s3_bucket_notification.raw.lambda_function).events == toset(["s3:ObjectCreated:*"])
     )
     error_message = "The notification must send created .json objects to the function."
@@ -313,6 +317,10 @@ run "queue_trigger" {
       one(aws_s3_bucket_notification.raw.queue).events == toset(["s3:ObjectCreated:*"])
     )
     error_message = "The notification must send created .json objects to the queue."
+  }
+  assert {
+    condition     = aws_lambda_event_source_mapping.queue.function_name == "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:live"
+    error_message = "The queue must feed the alias, or a rollback would not reach it."
   }
   assert {
     condition     = aws_lambda_event_source_mapping.queue.function_response_types == toset(["ReportBatchItemFailures"])
@@ -647,11 +655,16 @@ run "function" {
   }
   assert {
     condition = (
+      aws_lambda_function_event_invoke_config.this.qualifier == aws_lambda_alias.live.name &&
       aws_lambda_function_event_invoke_config.this.maximum_retry_attempts == 2 &&
       aws_lambda_function_event_invoke_config.this.maximum_event_age_in_seconds == 21600 &&
       aws_lambda_function_event_invoke_config.this.destination_config[0].on_failure[0].destination == "arn:aws:sqs:us-east-1:111122223333:eyes"
     )
     error_message = "A failed event must be retried twice within six hours and then go to the failure queue."
+  }
+  assert {
+    condition     = aws_lambda_function.this.publish && aws_lambda_alias.live.name == "live"
+    error_message = "Without published versions and an alias there is nothing to roll back to."
   }
 }
 
