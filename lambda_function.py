@@ -389,19 +389,19 @@ def process_object(work: Work, remaining: Callable[[], int]) -> None:
         _check_time(remaining)
         raw = s3.get_object(Bucket=work.bucket, Key=work.key)
         work.version_id, work.etag = raw.get("VersionId", "null"), raw["ETag"].strip('"')
-        _copy(work, raw["Body"], remaining)
+        _copy(work, raw["Body"], raw["ContentLength"], remaining)
         newest = s3.head_object(Bucket=work.bucket, Key=work.key)
         if (newest.get("VersionId", "null"), newest["ETag"].strip('"')) == (work.version_id, work.etag):
             return
     raise Failure("still_changing")
 
 
-def _copy(work: Work, body: StreamingBody, remaining: Callable[[], int]) -> None:
+def _copy(work: Work, body: StreamingBody, size: int, remaining: Callable[[], int]) -> None:
     """Process one version: all of it is published, or nothing."""
     work.records = work.bytes_in = work.bytes_out = 0
     framer, upload = Framer(), Upload(work)
     try:
-        for data in _read_ahead(work, body, remaining):
+        for data in _read_ahead(work, body, size, remaining):
             work.bytes_in += len(data)
             upload.add(framer.feed(data))
             _check_time(remaining)
@@ -412,7 +412,7 @@ def _copy(work: Work, body: StreamingBody, remaining: Callable[[], int]) -> None
         raise
 
 
-def _read_ahead(work: Work, body: StreamingBody, remaining: Callable[[], int]) -> Iterator[bytes]:
+def _read_ahead(work: Work, body: StreamingBody, size: int, remaining: Callable[[], int]) -> Iterator[bytes]:
     """Read in a thread, a few reads ahead, so that network and parser work at the same time.
 
     The SDK does not take up a body that breaks: it is asked for again, from that byte on, and of that version.
@@ -425,17 +425,22 @@ def _read_ahead(work: Work, body: StreamingBody, remaining: Callable[[], int]) -
             try:
                 data = body.read(READ_BYTES)
             except (BotoCoreError, HTTPError, OSError):
+                if done == size:
+                    return b""  # it broke after the last byte
                 if resumes == MAX_RESUMES:
                     raise
                 resumes += 1
                 body.close()
-                body = s3.get_object(
+                rest = s3.get_object(
                     Bucket=work.bucket,
                     Key=work.key,
                     VersionId=work.version_id,
                     IfMatch=f'"{work.etag}"',
                     Range=f"bytes={done}-",
-                )["Body"]
+                )
+                body = rest["Body"]
+                if not rest.get("ContentRange", "").startswith(f"bytes {done}-"):
+                    raise Failure("range_ignored") from None
             else:
                 done += len(data)
                 return data

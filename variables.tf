@@ -172,6 +172,11 @@ variable "environments" {
   }
 
   validation {
+    condition     = alltrue(flatten([for e in values(var.environments) : [for zone in try(e.private_network.availability_zones, []) : startswith(zone, var.region)]]))
+    error_message = "availability_zones are not zones of region. Use zones such as \"us-east-1a\" for us-east-1."
+  }
+
+  validation {
     condition = alltrue([for e in values(var.environments) : e.private_network == null ? true :
       can(cidrhost(e.private_network.cidr_block, 0)) && try(tonumber(split("/", e.private_network.cidr_block)[1]) >= 16 && tonumber(split("/", e.private_network.cidr_block)[1]) <= 24, false)
     ])

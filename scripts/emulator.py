@@ -1,16 +1,26 @@
-"""The emulator, mended where it does less than AWS and the pipeline needs it. local_aws.py starts it.
+"""The emulator, with what the pipeline and its tests need beyond it. local_aws.py starts it.
 
 Events that S3 sends to an alias: the emulator looks for the destination of failed ones with the function alone, and
 would lose them. In AWS an alias has its own (Lambda developer guide, "Configuring error handling settings for
 asynchronous invocations").
+
+Parts of a version: asked for a range of an object by version, the emulator answers with all of it.
+
+Calls: the file CALLS_LOG gets a line for each principal and action that IAM judges, as CloudTrail would tell them.
 """
 
+import os
+from pathlib import Path
 from typing import Any
 
 from ministack.app import app as app
-from ministack.services import lambda_svc
+from ministack.core import iam_evaluator
+from ministack.services import lambda_svc, s3
 
+_calls: set[str] = set()
 _invoke = lambda_svc.invoke_async_with_retry
+_get_object = s3._get_object
+_evaluate = iam_evaluator.evaluate
 
 
 def _invoke_alias(function: dict[str, Any], event: dict[str, Any]) -> None:
@@ -22,4 +32,25 @@ def _invoke_alias(function: dict[str, Any], event: dict[str, Any]) -> None:
     _invoke(function, event)
 
 
+def _get_part(bucket: str, key: str, headers: dict[str, str], query: dict[str, Any] | None = None) -> Any:
+    status, answer, body = _get_object(bucket, key, headers, query)
+    if status == 200 and (part := s3._parse_range(headers.get("range", ""), len(body))):
+        start, end = part
+        answer["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+        status, body = 206, body[start : end + 1]
+        answer["Content-Length"] = str(len(body))
+    return status, answer, body
+
+
+def _evaluate_and_record(context: Any, *policies: Any) -> Any:
+    call = f"{context.principal_arn} {context.action}\n"
+    if call not in _calls:
+        _calls.add(call)
+        with Path(os.environ["CALLS_LOG"]).open("a") as log:
+            log.write(call)
+    return _evaluate(context, *policies)
+
+
 lambda_svc.invoke_async_with_retry = _invoke_alias
+s3._get_object = _get_part
+iam_evaluator.evaluate = _evaluate_and_record

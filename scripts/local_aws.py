@@ -45,6 +45,11 @@ class LocalAws:
         return self.folder / "emulator.log"
 
     @property
+    def calls(self) -> Path:
+        """One line for each principal and IAM action that the emulator has judged."""
+        return self.folder / "calls.log"
+
+    @property
     def _pid_file(self) -> Path:
         return self.folder / "emulator.pid"
 
@@ -164,6 +169,7 @@ class LocalAws:
             "STATE_DIR": str(self.folder / "state"),
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
+            "CALLS_LOG": str(self.calls),
             # AWS waits a minute and more before it retries a failed event.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
         }

@@ -1,13 +1,19 @@
 """The permissions, the layer and the role that are deployed are the ones in force: without one, the pipeline fails."""
 
 import json
+import select
+import socket
+import socketserver
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import RECORDS, ROOT, Pipeline, wait_for
+from local_aws import LocalAws
 
 
 @contextmanager
@@ -63,32 +69,86 @@ def test_a_large_file_that_breaks_off_leaves_no_upload_behind_unless_the_permiss
     assert dev.result("abort/allowed.json") is None
 
 
-def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
-    layers = dev.functions.get_function_configuration(FunctionName=dev.function)["Layers"]
-    assert len(layers) == 1
+@contextmanager
+def configured(dev: Pipeline, **changes: Any) -> Iterator[None]:
+    """Let uploads start a version of the function with other settings."""
+    functions, name = dev.functions, dev.function
+    live = functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
+    settings = functions.get_function_configuration(FunctionName=name)
+    before: dict[str, Any] = {
+        "Layers": [layer["Arn"] for layer in settings["Layers"]],
+        "Environment": settings["Environment"],
+    }
 
-    before = dev.functions.get_alias(FunctionName=dev.function, Name="live")["FunctionVersion"]
-
-    def use(arns: list[str]) -> None:
-        dev.functions.update_function_configuration(FunctionName=dev.function, Layers=arns)
+    def configure(**values: Any) -> None:
+        functions.update_function_configuration(FunctionName=name, **values)
         wait_for(
             "the function's update",
-            lambda: (
-                dev.functions.get_function_configuration(FunctionName=dev.function)["LastUpdateStatus"] == "Successful"
-            ),
+            lambda: functions.get_function_configuration(FunctionName=name)["LastUpdateStatus"] == "Successful",
         )
-        version = dev.functions.publish_version(FunctionName=dev.function)["Version"]
-        dev.functions.update_alias(FunctionName=dev.function, Name="live", FunctionVersion=version)
 
-    use([])
+    configure(**changes)
+    version = functions.publish_version(FunctionName=name)["Version"]
+    functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
     try:
+        yield
+    finally:
+        functions.update_alias(FunctionName=name, Name="live", FunctionVersion=live)
+        functions.delete_function(FunctionName=name, Qualifier=version)
+        configure(**{setting: before[setting] for setting in changes})
+
+
+def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
+    with configured(dev, Layers=[]):
         dev.upload("no-layer.json", RECORDS)
         assert "No module named" in json.dumps(dev.await_failure()["responsePayload"])
         assert dev.result("no-layer.json") is None
-    finally:
-        use([layer["Arn"] for layer in layers])
-        dev.functions.update_alias(FunctionName=dev.function, Name="live", FunctionVersion=before)
     dev.await_result("no-layer.json", dev.upload("no-layer.json", RECORDS))
+
+
+@contextmanager
+def breaking_relay(aws: LocalAws, after_bytes: int) -> Iterator[str]:
+    """Return the address of a way to the local AWS where every connection breaks after so many bytes of answers."""
+
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            client: socket.socket = self.request
+            with socket.create_connection(("127.0.0.1", aws.port)) as server:
+                answered = 0
+                while answered < after_bytes:
+                    for ready in select.select([client, server], [], [])[0]:
+                        data = ready.recv(65536)
+                        if not data:
+                            return
+                        (server if ready is client else client).sendall(data)
+                        answered += len(data) * (ready is server)
+
+    class Relay(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Either end may go at any time; that is no fault of the relay."""
+
+    with Relay(("127.0.0.1", 0), Connection) as relay:
+        threading.Thread(target=relay.serve_forever, daemon=True).start()
+        yield f"https://127.0.0.1:{relay.server_address[1]}"
+        relay.shutdown()
+
+
+def test_a_broken_download_goes_on_where_it_broke_unless_the_permission_is_missing(
+    dev: Pipeline, aws: LocalAws
+) -> None:
+    records = 60_000  # 3 MB
+    content = b"[" + b",".join([b'{"patient_id": "P-1", "patient_name": "%b"}' % (b"N" * 10)] * records) + b"]"
+    settings = dev.functions.get_function_configuration(FunctionName=dev.function)["Environment"]["Variables"]
+    with breaking_relay(aws, after_bytes=1_000_000) as address:
+        behind_relay = {"Variables": settings | {"AWS_ENDPOINT_URL_S3": address}}
+        with configured(dev, Environment=behind_relay):
+            assert len(dev.await_result("resumed.json", dev.upload("resumed.json", content))) == records
+            with without(dev, "s3:GetObjectVersion"):
+                dev.upload("lost.json", content)
+                assert "GetObject AccessDenied" in dev.await_failure()["responsePayload"]["errorMessage"]
+                assert dev.result("lost.json") is None
 
 
 def test_cloudsplaining_finds_nothing_in_the_role(dev: Pipeline, tmp_path: Path) -> None:

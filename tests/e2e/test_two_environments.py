@@ -14,6 +14,38 @@ def test_each_environment_processes_its_own_files_only(both: dict[str, Pipeline]
     assert both["prod"].result("dev.json") is None
 
 
+# What the role may do and the local AWS never sees it do, with the reason.
+UNSEEN = {
+    "s3:ListBucket": "S3 answers 404, not 403, for an object that is gone, to who has it; the emulator to everybody",
+    "logs:CreateLogStream": "Lambda writes the log as the role; the emulator as itself",
+    "logs:PutLogEvents": "the same",
+    "sqs:SendMessage": "Lambda sends failed events as the role; the emulator as itself",
+    "sqs:ReceiveMessage": "Lambda polls the queue as the role; the emulator as itself",
+    "sqs:DeleteMessage": "the same",
+    "sqs:GetQueueAttributes": "the same",
+    "kms:GenerateDataKey": "S3 and SQS ask KMS in the role's name; the emulator does not ask",
+    "kms:Decrypt": "the same",
+    "xray:PutTraceSegments": "Lambda sends traces as the role; the emulator has none",
+    "xray:PutTelemetryRecords": "the same",
+}
+
+
+def test_the_role_may_do_nothing_that_it_does_not_do(both: dict[str, Pipeline], aws: LocalAws) -> None:
+    calls = [line.split(" ") for line in aws.calls.read_text().splitlines()]
+    for pipeline in both.values():
+        policy = pipeline.iam.get_role_policy(RoleName=pipeline.function, PolicyName="pipeline")["PolicyDocument"]
+        allowed = {
+            action
+            for statement in policy["Statement"]
+            for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+        }
+        seen = {action for principal, action in calls if f":assumed-role/{pipeline.function}/" in principal}
+        if pipeline is both["dev"]:  # which alone is put through broken downloads
+            assert allowed - seen == set(UNSEEN)
+        assert allowed - seen <= {*UNSEEN, "s3:GetObjectVersion", "s3:AbortMultipartUpload"}
+        assert seen <= allowed | {"s3:ListBucket"}
+
+
 def test_a_second_plan_is_empty(both: dict[str, Pipeline], aws: LocalAws) -> None:
     assert set(both) == {"dev", "prod"}
     _, touched = changes(aws, variables(aws, BOTH))

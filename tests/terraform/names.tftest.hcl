@@ -55,7 +55,7 @@ run "prod_carries_its_name_and_keeps_its_data" {
   command = plan
 
   variables {
-    environments = { prod = {} }
+    environments = { prod = { alarm_emails = ["oncall@example.org"] } }
   }
 
   assert {
@@ -97,7 +97,7 @@ run "one_state_holds_both" {
   command = plan
 
   variables {
-    environments = { dev = {}, prod = {} }
+    environments = { dev = {}, prod = { alarm_emails = ["oncall@example.org"] } }
   }
 
   assert {

@@ -320,3 +320,40 @@ run "missing_package_of_lambda" {
     settings              = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = null }
   }
 }
+
+run "zones_of_another_region" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["eu-west-1a", "eu-west-1b"] } } }
+  }
+}
+
+# What warns and stops nothing.
+
+run "nobody_is_told_of_alarms" {
+  command         = plan
+  expect_failures = [check.alarms_reach_somebody]
+
+  variables {
+    environments = { prod = {} }
+  }
+}
+
+run "log_shorter_than_the_dead_letter_queue" {
+  command         = plan
+  expect_failures = [check.log_outlives_failed_events]
+
+  variables {
+    environments = { dev = { log_retention_days = 7 } }
+  }
+}
+
+run "nothing_to_warn_of" {
+  command = plan
+
+  variables {
+    environments = { dev = {}, prod = { alarm_emails = ["oncall@example.org"] } }
+  }
+}

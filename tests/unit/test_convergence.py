@@ -83,7 +83,8 @@ class Invocation:
         self._request()
         self._got = len(self._bucket.raw) - 1
         body = self._bucket.raw[self._got]
-        return {"VersionId": str(self._got), "ETag": f'"{self._got}"', "Body": io.BytesIO(body)}
+        found = {"VersionId": str(self._got), "ETag": f'"{self._got}"', "ContentLength": len(body)}
+        return {**found, "Body": io.BytesIO(body)}
 
     def head_object(self, **_: Any) -> dict[str, Any]:
         self._request()
@@ -168,7 +169,7 @@ def check(bucket: Bucket) -> None:
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "s3", CurrentClient())
-    monkeypatch.setattr(lambda_function, "_read_ahead", lambda _, body, __: iter(lambda: body.read(64), b""))
+    monkeypatch.setattr(lambda_function, "_read_ahead", lambda _, body, *__: iter(lambda: body.read(64), b""))
     monkeypatch.setattr(lambda_function, "PART_BYTES", 100)  # so that some uploads are multipart, some are not
 
 

@@ -39,6 +39,7 @@ class Proxy(BaseHTTPRequestHandler):
     kind = fault = ""
     left = 0  # how many requests to break
     broken = 0  # how many bodies to break in the middle
+    ranges = True  # whether to ask for parts of objects
     seen: list[str]
     released: threading.Event
 
@@ -71,7 +72,8 @@ class Proxy(BaseHTTPRequestHandler):
                 case "reset" if kind not in ("get", "resume"):
                     return self._reset()
         upstream = http.client.HTTPConnection(*cls.upstream)
-        upstream.request(self.command, self.path, body, dict(self.headers))
+        headers = {name: value for name, value in self.headers.items() if cls.ranges or name != "Range"}
+        upstream.request(self.command, self.path, body, headers)
         answer = upstream.getresponse()
         content = answer.read()
         upstream.close()
@@ -203,6 +205,15 @@ def test_an_upload_that_cannot_be_dropped_is_logged_and_the_event_fails_all_the_
     with pytest.raises(Failure, match="malformed"):
         lambda_handler(notification("scan.json"), context)
     assert '"message":"abort failed"' in log.getvalue()
+    assert processed(s3, "scan.json") is None
+
+
+def test_an_answer_that_begins_elsewhere_is_not_taken_for_the_rest(s3: Any, context: Context) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
+    break_next(s3, "get", "reset", 1)
+    s3.proxy.ranges = False  # then HTTP has it that the whole object comes once more
+    with pytest.raises(Failure, match="range_ignored"):
+        lambda_handler(notification("scan.json"), context)
     assert processed(s3, "scan.json") is None
 
 

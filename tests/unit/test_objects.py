@@ -190,7 +190,11 @@ def test_a_download_that_stalls_is_given_up_when_time_runs_out() -> None:
     closed = threading.Event()
     reading: Any = Stalled()
     with pytest.raises(Failure, match="out_of_time") as caught:
-        list(lambda_function._read_ahead(Work("raw", "scan.json"), reading, lambda: lambda_function.TIME_MARGIN_MS + 1))
+        list(
+            lambda_function._read_ahead(
+                Work("raw", "scan.json"), reading, 0, lambda: lambda_function.TIME_MARGIN_MS + 1
+            )
+        )
     assert caught.value.__suppress_context__
     stalled.set()
     assert closed.wait(60)
@@ -199,7 +203,7 @@ def test_a_download_that_stalls_is_given_up_when_time_runs_out() -> None:
 def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
     body = io.BytesIO(b"x" * lambda_function.READ_BYTES * 50)
     reading: Any = body
-    data: Any = lambda_function._read_ahead(Work("raw", "scan.json"), reading, lambda: 300_000)
+    data: Any = lambda_function._read_ahead(Work("raw", "scan.json"), reading, 0, lambda: 300_000)
     next(data)
     data.close()
     assert body.closed or body.tell() <= lambda_function.READ_BYTES * (lambda_function.READS_AHEAD + 1)
