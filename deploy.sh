@@ -6,9 +6,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 build_options=()
 quiet_log='' # when set, steps write there and say only how long they took
+scripts_python=.venv/scripts/bin/python
+lock_timeout=30s
+[ -z "${CI:-}" ] || lock_timeout=15m # nobody is there to try again
+data_loss=refused
+region='' account='' project_name='' account_environments='' # what account.py finds out
+state_bucket='' state_region='' state_exists=''
 
 usage() {
-  echo 'usage: ./deploy.sh [VERB] [ENV]      ENV is a file in env/: dev (default) or prod'
+  echo 'usage: ./deploy.sh [VERB] [ENV] [OPTION...]      ENV is a file in env/: dev (default) or prod'
   sed -n 's/^.*[)] *#: /  /p' deploy.sh
 }
 
@@ -16,33 +22,67 @@ main() {
   local verb=${1:-deploy}
   [ $# -eq 0 ] || shift
   case $verb in
-    local) #: local [--keep|--stop]  run the whole pipeline on this machine: no AWS account, no Docker
+    local) #: local [--keep|--stop]      run the whole pipeline on this machine: no AWS account, no Docker
       run_locally "$@"
       ;;
-    build) #: build                  build the function and layer packages into build/
+    build) #: build                      build the function and layer packages into build/
       no_more_arguments build "$@"
       prepare_python
       build
       ;;
-    plan) #: plan [ENV]             show what a deploy would change
+    bootstrap) #: bootstrap [ENV]            make or update what an account needs once: state bucket, roles for GitHub
       prepare "$verb" "$@"
+      connect
+      bootstrap
+      ;;
+    plan) #: plan [ENV]                 show what a deploy would change, and keep the plan for apply
+      prepare "$verb" "$@"
+      connect
+      need_state
       build
       init
       plan
+      printf '\n%s\n' "To apply exactly this: ./deploy.sh apply $environment"
       ;;
-    deploy) #: deploy [ENV]           build, plan and apply; './deploy.sh' is dev, './deploy.sh prod' is prod
-      prepare "$verb" "$@"
+    apply) #: apply [ENV]                apply exactly what the last plan showed
+      prepare_change "$verb" "$@"
+      connect
+      need_state
+      [ -f "$saved_plan" ] || fail "there is no saved plan for $environment. Make one: ./deploy.sh plan $environment"
+      init
+      apply
+      finish
+      ;;
+    deploy) #: deploy [ENV]               build, plan, apply, and try the result; './deploy.sh' is dev, './deploy.sh prod' is prod
+      prepare_change "$verb" "$@"
       deploy
       ;;
-    destroy) #: destroy [ENV] [--yes]  remove an environment; it asks for the name, --yes answers it
+    rollback) #: rollback [ENV]             go back to the function's version before, without a build
+      prepare "$verb" "$@"
+      with_pipeline
+      "$scripts_python" scripts/rollback.py
+      "$scripts_python" scripts/smoke_test.py
+      ;;
+    drift) #: drift [ENV] [--issue]      say whether AWS is as the code has it; --issue keeps a GitHub issue about it
+      drift "$@"
+      ;;
+    destroy) #: destroy [ENV] [--yes]      remove an environment; it asks for the name, --yes answers it
       destroy "$@"
       ;;
-    help | -h | --help) #: help                   show this
+    unlock) #: unlock ENV ID              release the lock of a deploy that has died
+      [ $# -eq 2 ] || fail "unlock takes an environment and the lock's ID, which the refused deploy has named."
+      prepare "$verb" "$1"
+      connect
+      need_state
+      init
+      step "Unlock $environment" terraform force-unlock -force "$2"
+      ;;
+    help | -h | --help) #: help                       show this
       usage
       ;;
     *)
       [ -f "env/$verb.tfvars" ] || fail "unknown verb or environment: $verb. './deploy.sh help' lists them."
-      prepare deploy "$verb" "$@"
+      prepare_change deploy "$verb" "$@"
       deploy
       ;;
   esac
@@ -64,6 +104,29 @@ prepare() {
     fail "unknown environment: $environment. A new one needs $variables and $backend; see those of prod."
   prepare_python
   find_terraform
+}
+
+# prepare_change VERB [ENV] [--allow-data-loss]
+prepare_change() {
+  local verb=$1 argument arguments=()
+  for argument in "${@:2}"; do
+    if [ "$argument" = --allow-data-loss ]; then data_loss=allowed; else arguments+=("$argument"); fi
+  done
+  prepare "$verb" ${arguments[@]+"${arguments[@]}"}
+}
+
+# connect: ask AWS whose credentials these are, refuse the wrong account, and learn where the state is.
+connect() {
+  local known
+  python_env .venv/scripts scripts/requirements.txt
+  known=$("$scripts_python" scripts/account.py show "$environment") || exit 1
+  eval "$known"
+  saved_plan=${TF_DATA_DIR:-.terraform}/$environment.tfplan
+  export AWS_REGION=$region AWS_DEFAULT_REGION=$region
+}
+
+need_state() {
+  [ "$state_exists" = yes ] || fail "$environment was never deployed from account $account. Deploy it: ./deploy.sh deploy $environment"
 }
 
 prepare_python() {
@@ -92,21 +155,121 @@ step() {
 build() { step 'Build packages' .venv/bin/python scripts/build.py ${build_options[@]+"${build_options[@]}"}; }
 
 init() {
-  step 'Initialise Terraform' terraform init -input=false -reconfigure -lockfile=readonly -backend-config="$backend"
+  step 'Initialise Terraform' terraform init -input=false -reconfigure -lockfile=readonly \
+    -backend-config="$backend" -backend-config="bucket=$state_bucket"
+}
+
+# terraform_locked NAME ARGUMENTS...: a step of Terraform that locks the state; when it fails, say who has the lock.
+terraform_locked() {
+  local name=$1
+  shift
+  if ! (step "$name" terraform "$@"); then
+    "$scripts_python" scripts/account.py lock "$environment" || exit 1
+    fail "$name failed; what Terraform says is above. What was done is in the state: mend the cause and repeat."
+  fi
 }
 
 plan() {
-  saved_plan=${TF_DATA_DIR:-.terraform}/$environment.tfplan
-  step "Plan $environment" terraform plan -input=false -var-file="$variables" -out="$saved_plan"
+  terraform_locked "Plan $environment" plan -input=false -lock-timeout="$lock_timeout" -var-file="$variables" \
+    -out="$saved_plan" -compact-warnings
+  step 'Summary' summarise
 }
 
-apply() { step "Apply to $environment" terraform apply -input=false "$saved_plan"; }
+summarise() { terraform show -json "$saved_plan" | "$scripts_python" scripts/plan_summary.py "$environment" "$@"; }
+
+# apply: do what the saved plan says, nothing else, unless it deletes data and nobody has agreed to that.
+apply() {
+  local answer
+  if [ "$data_loss" = refused ] && ! summarise --refuse-data-loss; then
+    if [ -n "${CI:-}" ] || [ ! -t 0 ]; then
+      fail "this plan deletes data, so nothing was changed. If it is meant: ./deploy.sh deploy $environment --allow-data-loss"
+    fi
+    printf 'This deletes data for good. Type the name of the environment to go on: '
+    read -r answer
+    [ "$answer" = "$environment" ] || fail 'that is not its name, so nothing was changed.'
+  fi
+  terraform_locked "Apply to $environment" apply -input=false -lock-timeout="$lock_timeout" "$saved_plan"
+  rm -f "$saved_plan"
+}
 
 deploy() {
+  connect
+  [ "$state_exists" = yes ] || bootstrap
   build
   init
   plan
   apply
+  finish
+}
+
+# finish: try what was deployed, and say where it is.
+finish() {
+  local pipelines name
+  pipelines=$(terraform output -json pipelines)
+  for name in $(printf %s "$pipelines" | "$PYTHON" -c 'import json, sys; print(*json.load(sys.stdin))'); do
+    export_pipeline "$pipelines" "$name"
+    "$scripts_python" scripts/smoke_test.py
+    printf %s "$PIPELINE" | "$PYTHON" -c "$describe" "$name"
+  done
+}
+describe='import json, sys
+pipeline = json.load(sys.stdin)
+print(f"""
+{sys.argv[1]} is deployed.
+  uploads    {pipeline["raw_data_bucket_name"]}
+  results    {pipeline["processed_data_bucket_name"]}
+  function   {pipeline["lambda_function_name"]}
+  dashboard  {pipeline["dashboard_name"]}
+Upload a file: aws s3 cp ikerian_sample.json s3://{pipeline["raw_data_bucket_name"]}/""")'
+
+# export_pipeline PIPELINES NAME: put one pipeline of the state into the environment of the scripts.
+export_pipeline() {
+  PIPELINE=$(printf %s "$1" | "$PYTHON" -c 'import json, sys; print(json.dumps(json.load(sys.stdin)[sys.argv[1]]))' "$2" 2>/dev/null) ||
+    fail "$environment is not deployed in account $account. Deploy it: ./deploy.sh deploy $environment"
+  export PIPELINE
+}
+
+# with_pipeline: connect to a deployed environment, quietly.
+with_pipeline() {
+  connect
+  need_state
+  mkdir -p "${TF_DATA_DIR:-.terraform}"
+  quiet_log=${TF_DATA_DIR:-.terraform}/init.log
+  : >"$quiet_log"
+  init >/dev/null
+  quiet_log=''
+  export_pipeline "$(terraform output -json pipelines 2>/dev/null || echo '{}')" "$environment"
+}
+
+# bootstrap: the state bucket, bare at first, then adopted and completed by its own module, whose state it holds too.
+bootstrap() {
+  local folder
+  folder=$(cd "$(dirname "${TF_DATA_DIR:-.terraform}")" && pwd)/$(basename "${TF_DATA_DIR:-.terraform}")-bootstrap
+  step "Make the state bucket $state_bucket" "$scripts_python" scripts/account.py make-bucket "$environment"
+  TF_DATA_DIR=$folder step 'Initialise bootstrap' terraform -chdir=bootstrap init -input=false -reconfigure -lockfile=readonly \
+    -backend-config="bucket=$state_bucket" -backend-config="region=$state_region"
+  TF_DATA_DIR=$folder step 'Apply bootstrap' terraform -chdir=bootstrap apply -input=false -auto-approve \
+    -compact-warnings -lock-timeout="$lock_timeout" -var-file=../env/bootstrap.tfvars \
+    -var="project_name=$project_name" -var="region=$state_region" -var="environments=$account_environments"
+}
+
+drift() {
+  local argument arguments=() issue=no found=clean text
+  for argument in "$@"; do
+    if [ "$argument" = --issue ]; then issue=yes; else arguments+=("$argument"); fi
+  done
+  prepare drift ${arguments[@]+"${arguments[@]}"}
+  connect
+  need_state
+  build
+  init
+  step "Plan $environment" terraform plan -input=false -lock=false -var-file="$variables" -out="$saved_plan" -compact-warnings
+  text=$(summarise)
+  rm -f "$saved_plan"
+  printf '\n%s\n' "$text"
+  case $text in *': no changes.'*) ;; *) found=drifted ;; esac
+  [ $issue = no ] || printf '%s\n' "$text" | "$scripts_python" scripts/drift_issue.py "$environment" "$found"
+  [ $found = clean ] || fail "AWS is not as the code has it. ./deploy.sh deploy $environment brings it back; the plan is above."
 }
 
 destroy() {
@@ -115,6 +278,8 @@ destroy() {
     if [ "$argument" = --yes ]; then confirmed=yes; else arguments+=("$argument"); fi
   done
   prepare destroy ${arguments[@]+"${arguments[@]}"}
+  connect
+  need_state
   init
   keeping=$(terraform output -json | "$PYTHON" -c "$list_keeping")
   if [ -n "$keeping" ]; then
@@ -126,7 +291,8 @@ destroy() {
     read -r answer
     [ "$answer" = "$environment" ] || fail 'that is not its name, so nothing was changed.'
   fi
-  step "Destroy $environment" terraform destroy -input=false -auto-approve -var-file="$variables"
+  terraform_locked "Destroy $environment" destroy -input=false -auto-approve -compact-warnings \
+    -lock-timeout="$lock_timeout" -var-file="$variables"
 }
 # Every pipeline of the state counts, not only the one that was named: destroy removes all that the state holds.
 list_keeping='import json, sys
@@ -145,6 +311,7 @@ run_locally() {
   prepare deploy dev
   settings=$("$PYTHON" scripts/local_aws.py env)
   python_env .venv/local-aws scripts/local-aws.txt
+  python_env .venv/scripts scripts/requirements.txt
   eval "$settings"
   if [ "$1" = --stop ]; then
     "$local_python" scripts/local_aws.py stop
@@ -160,8 +327,13 @@ run_locally() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   local_aws=$("$local_python" scripts/local_aws.py start)
-  deploy
-  "$local_python" scripts/run_sample.py
+  "$scripts_python" scripts/account.py make-bucket dev # bare: nobody else can reach it
+  connect
+  build
+  init
+  plan
+  apply
+  "$scripts_python" scripts/run_sample.py
   printf 'In all: %d s\n' $((SECONDS - began))
   [ $keep = no ] || keep_local_aws "$settings"
 }

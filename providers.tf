@@ -10,7 +10,8 @@ terraform {
 }
 
 provider "aws" {
-  region = var.region
+  region              = var.region
+  allowed_account_ids = length(local.account_ids) > 0 ? local.account_ids : null
 
   default_tags {
     tags = {

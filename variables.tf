@@ -46,6 +46,7 @@ variable "request_metrics" {
 variable "environments" {
   description = <<-EOT
     The environments that this state holds, by name. Each gets a pipeline of its own.
+    - account_id: the AWS account it belongs to, 12 digits; any other is refused. Null: any.
     - architecture: processor of the function, x86_64 or arm64.
     - memory_mb: memory of the function in MiB; processor time grows with it.
     - timeout_seconds: time limit of one invocation.
@@ -63,6 +64,7 @@ variable "environments" {
     - force_destroy: whether terraform destroy may delete buckets that hold data. Default: only in dev.
   EOT
   type = map(object({
+    account_id              = optional(string)
     architecture            = optional(string, "x86_64")
     memory_mb               = optional(number, 1024)
     timeout_seconds         = optional(number, 300)
@@ -99,6 +101,16 @@ variable "environments" {
     # The longest name is the processed bucket's: <project>-<environment>-processed-data-<8 characters>, 63 at most.
     condition     = alltrue([for name in keys(var.environments) : length("${var.project_name}-${name}") <= 39])
     error_message = "project_name and the environment's name are together too long for a bucket name. Shorten them to 38 characters in total."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.account_id == null ? true : can(regex("^[0-9]{12}$", e.account_id))])
+    error_message = "account_id is not an AWS account. Use its 12 digits in quotes, or leave it out."
+  }
+
+  validation {
+    condition     = length(distinct(compact([for e in values(var.environments) : e.account_id]))) < 2
+    error_message = "environments of one state belong to different accounts. Give each account a file in env/ of its own."
   }
 
   validation {

@@ -1,5 +1,4 @@
-# Where the state of dev lives. Bucket names are shared by all of AWS: put your own here.
-bucket       = "ikerian-data-pipeline-terraform-state"
+# Where the state of dev lives: in the account's state bucket, <project>-tfstate-<account>-<region>, which deploy.sh names.
 key          = "dev/terraform.tfstate"
 region       = "us-east-1"
 encrypt      = true

@@ -7,7 +7,6 @@ TLS, because the buckets and queues refuse anything else, here as in AWS. IAM is
 import argparse
 import contextlib
 import os
-import re
 import resource
 import shlex
 import shutil
@@ -120,7 +119,6 @@ class LocalAws:
         self._pid_file.write_text(str(process.pid))
         try:
             self._await_answer(process)
-            self._create_state_bucket()
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -188,25 +186,6 @@ class LocalAws:
                 return bool(response.status == 200)
         except OSError:
             return False
-
-    def _create_state_bucket(self) -> None:
-        """Make the bucket that env/backend.hcl names, as every AWS account has one for its state."""
-        import boto3  # here, so that stop and env work without it
-
-        name = re.search(r'^bucket\s*=\s*"(.+)"', (ROOT / "env/backend.hcl").read_text(), re.MULTILINE)
-        if not name:
-            sys.exit('error: env/backend.hcl names no bucket. Add a line such as bucket = "my-terraform-state".')
-        environment = self.environment()
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            verify=environment["AWS_CA_BUNDLE"],
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106
-        )
-        s3.create_bucket(Bucket=name[1])
-        s3.put_bucket_versioning(Bucket=name[1], VersioningConfiguration={"Status": "Enabled"})
 
 
 def is_foreign(name: str) -> bool:

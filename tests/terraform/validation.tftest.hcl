@@ -50,6 +50,24 @@ run "environment_name_of_one_letter" {
   }
 }
 
+run "account_that_is_none" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { account_id = "1234" } }
+  }
+}
+
+run "two_accounts_in_one_state" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { account_id = "111122223333" }, prod = { account_id = "444455556666" } }
+  }
+}
+
 run "unknown_architecture" {
   command         = plan
   expect_failures = [var.environments]

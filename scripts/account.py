@@ -1,0 +1,163 @@
+"""The AWS account that an environment is deployed to, and where its Terraform state lives.
+
+  account.py show ENV         check the account, and print what deploy.sh must know as shell variables
+  account.py make-bucket ENV  make the bucket for the state, bare, unless it is there
+  account.py lock ENV         say who holds the lock on the state, if anybody does
+
+Clients take credentials and endpoint from the environment.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import hcl2
+from botocore.exceptions import BotoCoreError, ClientError
+
+ROOT = Path(__file__).resolve().parent.parent
+MISSING = ("404", "NoSuchBucket", "NoSuchKey")
+
+
+@dataclass
+class Environment:
+    """What the files of an environment say: env/NAME.tfvars, its backend file, and the defaults of variables.tf."""
+
+    name: str
+    settings: dict[str, Any] = field(init=False)
+    backend: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = read(ROOT / f"env/{self.name}.tfvars")
+        self.backend = read(ROOT / ("env/backend.hcl" if self.name == "dev" else f"env/{self.name}-backend.hcl"))
+
+    def variable(self, name: str) -> str:
+        """Return a variable of the root module as Terraform takes it: from the file, the environment, the default."""
+        declared = {key: value for block in read(ROOT / "variables.tf")["variable"] for key, value in block.items()}
+        return str(self.settings.get(name) or os.environ.get(f"TF_VAR_{name}") or declared[name]["default"])
+
+    def accounts(self) -> set[str]:
+        """Return the accounts that the environments of the file may be deployed to. Empty: any."""
+        environments = self.settings.get("environments", {}).values()
+        return {environment["account_id"] for environment in environments if environment.get("account_id")}
+
+    def state_bucket(self, account: str) -> str:
+        """Return the name of the bucket that holds the state: forks and accounts do not collide."""
+        return f"{self.variable('project_name')}-tfstate-{account}-{self.backend['region']}"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read an HCL file. Raises SystemExit when it is none."""
+    options = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
+    try:
+        with path.open() as file:
+            return dict(hcl2.load(file, serialization_options=options))
+    except Exception as error:  # noqa: BLE001 - the parser's own, of several kinds
+        sys.exit(f"error: {path.relative_to(ROOT)} cannot be read ({type(error).__name__}). terraform fmt shows where.")
+
+
+def reason(error: Exception) -> str:
+    """Say in a few words what a request failed of."""
+    if isinstance(error, ClientError):
+        return f"{error.operation_name} {error.response['Error']['Code']}"
+    return str(error).rstrip(".")
+
+
+def caller(environment: Environment) -> str:
+    """Return the account of the caller. Raises SystemExit when it is none or not the environment's."""
+    try:
+        account = str(boto3.client("sts").get_caller_identity()["Account"])
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"error: AWS does not know you: {reason(error)}. Set AWS_PROFILE, or sign in again, and repeat.")
+    if environment.accounts() - {account}:
+        expected = " and ".join(sorted(environment.accounts()))
+        sys.exit(
+            f"error: {environment.name} belongs to account {expected}, and these credentials are of {account}. "
+            "Nothing was done. Use the right profile, or mend account_id in "
+            f"env/{environment.name}.tfvars."
+        )
+    return account
+
+
+def siblings(account: str) -> list[str]:
+    """Return the environments of env/ that this account may hold."""
+    names = sorted(path.stem for path in (ROOT / "env").glob("*.tfvars") if path.stem != "bootstrap")
+    return [name for name in names if Environment(name).accounts() <= {account}]
+
+
+def has_bucket(s3: Any, bucket: str) -> bool:
+    """Return whether this account has the bucket. Raises SystemExit when it may not know or another account has it."""
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in MISSING:
+            return False
+        sys.exit(f"error: the state bucket {bucket} refuses access. Check your permissions and who owns it.")
+    return True
+
+
+def make_bucket(s3: Any, bucket: str) -> None:
+    """Make the bucket and keep its versions from the start. Raises SystemExit when that is refused."""
+    place: Any = {"LocationConstraint": s3.meta.region_name}
+    where = {} if s3.meta.region_name == "us-east-1" else {"CreateBucketConfiguration": place}
+    try:
+        s3.create_bucket(Bucket=bucket, **where)
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code != "BucketAlreadyOwnedByYou":
+            sys.exit(f"error: the state bucket {bucket} cannot be made: {code}. Ask for s3:CreateBucket on it.")
+
+
+def lock(s3: Any, bucket: str, environment: Environment) -> str:
+    """Return who has locked the state, since when, and how to release it; empty when nobody has."""
+    try:
+        found = s3.get_object(Bucket=bucket, Key=environment.backend["key"] + ".tflock")
+    except ClientError:
+        return ""
+    held = json.loads(found["Body"].read())
+    return (
+        f"error: {environment.name} is locked by {held['Who']} since {held['Created'][:19]}Z ({held['Operation']}). "
+        f"Wait for that to end. If it has died: ./deploy.sh unlock {environment.name} {held['ID']}"
+    )
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(description="The AWS account that an environment is deployed to.")
+    parser.add_argument("command", choices=["show", "make-bucket", "lock"])
+    parser.add_argument("environment")
+    options = parser.parse_args()
+    environment = Environment(options.environment)
+    # Region first: without one, clients cannot be made.
+    os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = str(environment.backend["region"])
+    account = caller(environment)
+    bucket = environment.state_bucket(account)
+    s3 = boto3.client("s3")
+    if options.command == "make-bucket":
+        if not has_bucket(s3, bucket):
+            make_bucket(s3, bucket)
+    elif options.command == "lock":
+        if held := lock(s3, bucket, environment):
+            sys.exit(held)
+    else:
+        known = {
+            "project_name": environment.variable("project_name"),
+            "region": environment.variable("region"),
+            "account": account,
+            "account_environments": json.dumps(siblings(account)),
+            "state_bucket": bucket,
+            "state_region": environment.backend["region"],
+            "state_exists": "yes" if has_bucket(s3, bucket) else "no",
+        }
+        for name, value in known.items():
+            print(f"{name}={shlex.quote(str(value))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Say in short what a saved plan will do: terraform show -json PLAN | plan_summary.py ENV [--refuse-data-loss].
+
+Exits with 3 when asked to refuse data loss and the plan deletes or replaces a bucket or a key. Where GitHub offers a
+step summary, it goes there as well.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+WORDS = {"create": "add", "update": "change", "delete": "destroy", "replace": "replace", "forget": "forget"}
+DATA = ("aws_s3_bucket", "aws_kms_key")  # what nobody can bring back
+DATA_LOSS = 3
+
+
+def action(change: dict[str, Any]) -> str:
+    """Return what happens to a resource: create, update, delete, replace, forget, or nothing."""
+    actions = [name for name in change["change"]["actions"] if name not in ("no-op", "read")]
+    return "replace" if len(actions) == 2 else (actions or [""])[0]
+
+
+def summary(plan: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return a line per resource that the plan touches, and the addresses of the data it deletes."""
+    touched = [(action(change), change) for change in plan.get("resource_changes", [])]
+    touched = [(done, change) for done, change in touched if done]
+    lost = [change["address"] for done, change in touched if done in ("delete", "replace") and change["type"] in DATA]
+    lines = [f"{WORDS[done]:8} {change['address']}" for done, change in touched]
+    outputs = [name for name, change in plan.get("output_changes", {}).items() if change["actions"] != ["no-op"]]
+    return lines + [f"output   {name}" for name in outputs], lost
+
+
+def main() -> None:
+    """Print the summary of the plan on standard input."""
+    parser = argparse.ArgumentParser(description="Say in short what a saved plan will do.")
+    parser.add_argument("environment")
+    parser.add_argument("--refuse-data-loss", action="store_true")
+    options = parser.parse_args()
+    lines, lost = summary(json.load(sys.stdin))
+    if options.refuse_data_loss:
+        for address in lost:
+            print(f"DELETES DATA: {address}", file=sys.stderr)
+        sys.exit(DATA_LOSS if lost else 0)
+    counts = {word: sum(line.startswith(word) for line in lines) for word in [*WORDS.values(), "output"]}
+    total = ", ".join(f"{number} to {word}" for word, number in counts.items() if number and word != "output")
+    text = [*lines, f"Plan for {options.environment}: {total or ('outputs only' if lines else 'no changes')}."]
+    text += [f"DELETES DATA: {address}" for address in lost]
+    print("\n".join(text))
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(page).open("a") as file:
+            file.write("\n".join([f"### Plan for {options.environment}", "", "```text", *text, "```", ""]))
+
+
+if __name__ == "__main__":
+    main()
