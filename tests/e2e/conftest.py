@@ -2,6 +2,7 @@
 
 Files run in alphabetical order. test_local.py comes first and brings up dev; what follows works on dev, in direct mode,
 and on prod, in queue mode, in one state; test_two_environments.py comes last, as it ends with destroying everything.
+test_readme.py and test_workflows.py have accounts of their own.
 """
 
 import contextlib

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,17 @@ PATIENTS = [
     {"patient_id": "P-1001", "patient_name": "Ada Example"},
     {"patient_id": "P-1002", "patient_name": "Ben Example"},
 ]
-NOT_IN_A_CLONE = (".git", ".venv", ".local", ".terraform", "build", "__pycache__", ".*_cache", ".hypothesis")
+NOT_IN_A_CLONE = (
+    ".git",
+    ".venv",
+    ".local",
+    ".terraform",
+    ".terraform-*",
+    "build",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+)
 
 
 def fresh_copy(folder: Path) -> Path:
@@ -167,7 +178,7 @@ class Runner:
         job, run, known = WORKFLOWS[workflow]["jobs"][job_name], Run(), self.context(context)
         has_credentials = False
         # Every job starts on a new machine. Only what took time to download is kept.
-        for folder in ("build", ".terraform"):
+        for folder in ("build", ".terraform", ".terraform-bootstrap"):
             shutil.rmtree(self.copy / folder, ignore_errors=True)
         summary = self.copy.parent / "summary.md"
         summary.write_text("")
@@ -231,17 +242,24 @@ TWO_SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "test", "secrets.AWS_SECRET_ACCESS_K
 
 @dataclass
 class Pushed:
-    """A fork that only has the two secrets, after its first push to main."""
+    """A fork that only has the two secrets, and its first push to main."""
 
     runner: Runner
     account: Account
-    runs: dict[str, Run]
+    future: Future[dict[str, Run]]
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The jobs that the push started, once all have ended."""
+        return self.future.result()
 
 
 @contextlib.contextmanager
 def push(folder: Path) -> Iterator[Pushed]:
-    """Fork the repository, set the two secrets and push to main."""
-    with empty_account() as account:
+    """Fork the repository, set the two secrets and push to main; go on meanwhile, as Terraform mostly waits."""
+    with empty_account() as account, ThreadPoolExecutor() as pool:
         runner = Runner(account, fresh_copy(folder))
         jobs = runner.jobs("deploy", TWO_SECRETS)
-        yield Pushed(runner, account, {job: runner.run("deploy", job, TWO_SECRETS) for job in jobs})
+        yield Pushed(
+            runner, account, pool.submit(lambda: {job: runner.run("deploy", job, TWO_SECRETS) for job in jobs})
+        )

@@ -61,8 +61,8 @@ Followed = Callable[[str], tuple[Account, list[str]]]
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
-    """Follow the two ways of this machine side by side: nearly all of the time Terraform waits."""
+def followed(pushed: Pushed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
+    """Follow the ways side by side, with the push that is under way: nearly all of the time Terraform waits."""
     ways = ("By deploy.sh", "By hand")
     folders = {way: tmp_path_factory.mktemp("clone") for way in ways}
     with empty_account() as one, empty_account() as other, ThreadPoolExecutor() as pool:

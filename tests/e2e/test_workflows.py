@@ -210,6 +210,7 @@ def test_a_push_deploys_dev(pushed: Pushed) -> None:
 
 
 def test_a_pull_request_shows_its_plan(pushed: Pushed) -> None:
+    assert pushed.runs
     run = pushed.runner.run("pull-request", "plan", TWO_SECRETS | OWN_BRANCH)
     assert run.commands == ["./deploy.sh plan dev"]
     assert run.status == 0, run.output
@@ -217,6 +218,7 @@ def test_a_pull_request_shows_its_plan(pushed: Pushed) -> None:
 
 
 def test_drift_opens_one_issue(pushed: Pushed, github: GitHub) -> None:
+    assert pushed.runs
     functions = pushed.account.client("lambda")
     functions.update_function_configuration(FunctionName="ikerian-data-pipeline-data-processor", MemorySize=512)
     pushed.runner.api_url = github.url
