@@ -31,7 +31,14 @@ static() {
   mypy lambda_function.py schemas/generate.py scripts tests/unit tests/e2e tests/controls tests/bench
   shellcheck --external-sources "${scripts[@]}"
   shfmt --diff --indent 2 --case-indent "${scripts[@]}"
+  zizmor --offline --persona auditor --strict-collection --no-ignores --quiet .github
+  check_jsonschema github-workflows .github/workflows/*.yml
+  check_jsonschema github-actions .github/actions/*/action.yml
+  check_jsonschema dependabot .github/dependabot.yml
 }
+
+# check_jsonschema SCHEMA FILE...: hold files to a schema that the tool brings along.
+check_jsonschema() { check-jsonschema --quiet --builtin-schema "vendor.$1" "${@:2}"; }
 
 terraform_tests() { terraform test -no-color -test-directory=tests/terraform; }
 

@@ -2,6 +2,7 @@
 
 Files run in alphabetical order. test_local.py comes first and brings up dev; what follows works on dev, in direct mode,
 and on prod, in queue mode, in one state; test_two_environments.py comes last, as it ends with destroying everything.
+test_readme.py and test_workflows.py have accounts of their own.
 """
 
 import contextlib
@@ -15,11 +16,14 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from local_aws import LocalAws
+
+if TYPE_CHECKING:
+    from delivery import Pushed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 90.0
@@ -278,6 +282,15 @@ def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "1"})
     yield
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before})
+
+
+@pytest.fixture(scope="session")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Pushed]":
+    """Return a fork of the repository after its first push to main, in an account of its own."""
+    from delivery import push  # here, as it imports from this file
+
+    with push(tmp_path_factory.mktemp("fork")) as pushed:
+        yield pushed
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,238 @@
+"""The workflows: who gets which credentials, in which order things happen, and every command run on the local AWS."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from delivery import PATIENTS, SETUP, TWO_SECRETS, WORKFLOWS, Pushed, Runner, credentials, text, value
+
+from tests.unit.github import GitHub, serving
+
+JOBS = [(workflow, name, job) for workflow, content in WORKFLOWS.items() for name, job in content["jobs"].items()]
+NAMES = [f"{workflow}/{name}" for workflow, name, _ in JOBS]
+each_job = pytest.mark.parametrize(("workflow", "name", "job"), JOBS, ids=NAMES)
+# Every job that comes near AWS, and the GitHub environment whose secrets, variables and OIDC subject it has.
+ENVIRONMENTS = {
+    "deploy/deploy-dev": "dev",
+    "deploy/deploy-prod": "prod",
+    "pull-request/plan": "dev-plan",
+    "drift/dev": "dev-plan",
+    "drift/prod": "prod-plan",
+}
+PROD_TOO = TWO_SECRETS | {"vars.DEPLOY_PROD": "true"}
+OWN_BRANCH = {"github.event.pull_request.head.repo.full_name": "acme/pipeline"}
+FORK = {"github.event.pull_request.head.repo.full_name": "stranger/pipeline"}
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    """A runner that is only asked what it would do."""
+    return Runner(None, tmp_path)
+
+
+def setup_inputs(job: Any, context: dict[str, str]) -> dict[str, str]:
+    (step,) = [step for step in job["steps"] if step.get("uses") == "$/.github/actions/setup"]
+    return {f"inputs.{name}": text(given, context) for name, given in step.get("with", {}).items()}
+
+
+def commands(job: Any) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+# What starts what
+
+
+def test_a_push_to_a_fork_with_two_secrets_deploys_dev_after_the_tests_and_nothing_else(runner: Runner) -> None:
+    assert runner.jobs("deploy", TWO_SECRETS) == ["test", "deploy-dev"]
+
+
+def test_prod_comes_after_dev_where_it_is_switched_on(runner: Runner) -> None:
+    assert runner.jobs("deploy", PROD_TOO) == ["test", "deploy-dev", "deploy-prod"]
+    jobs = WORKFLOWS["deploy"]["jobs"]
+    assert [jobs[name].get("needs") for name in ("test", "deploy-dev", "deploy-prod")] == [None, "test", "deploy-dev"]
+    assert runner.jobs("deploy", {"vars.DEPLOY_PROD": "false"}) == ["test", "deploy-dev"]
+
+
+def test_a_pull_request_of_a_fork_is_tested_and_not_planned(runner: Runner) -> None:
+    assert runner.jobs("pull-request", FORK | PROD_TOO) == ["test"]
+
+
+def test_a_pull_request_of_an_own_branch_is_tested_and_planned(runner: Runner) -> None:
+    assert sorted(runner.jobs("pull-request", OWN_BRANCH)) == ["plan", "test"]
+
+
+def test_drift_is_looked_for_where_is_deployed(runner: Runner) -> None:
+    assert runner.jobs("drift", TWO_SECRETS) == ["dev"]
+    assert runner.jobs("drift", PROD_TOO) == ["dev", "prod"]
+
+
+def test_events() -> None:
+    # YAML reads the word on as true.
+    assert {name: workflow[True] for name, workflow in WORKFLOWS.items()} == {
+        "deploy": {"push": {"branches": ["main"]}},
+        "pull-request": {"pull_request": None},
+        "drift": {"schedule": [{"cron": "17 3 * * *"}], "workflow_dispatch": None},
+    }
+
+
+# Who gets what
+
+
+@each_job
+def test_only_jobs_of_a_github_environment_come_near_credentials(workflow: str, name: str, job: Any) -> None:
+    environment = job.get("environment", {})
+    environment = environment.get("name") if isinstance(environment, dict) else environment
+    assert environment == ENVIRONMENTS.get(f"{workflow}/{name}")
+    if not environment:
+        assert "secrets." not in json.dumps(job)
+        assert job["permissions"] == {"contents": "read"}
+        assert setup_inputs(job, PROD_TOO) == {}
+        assert commands(job) == ["./tests/run.sh"]
+
+
+@each_job
+def test_only_a_deploy_takes_the_apply_role(workflow: str, name: str, job: Any) -> None:
+    both = {"vars.AWS_PLAN_ROLE_ARN": "plan", "vars.AWS_APPLY_ROLE_ARN": "apply"}
+    role = {"deploy": "apply"}.get(workflow, "plan") if f"{workflow}/{name}" in ENVIRONMENTS else None
+    assert setup_inputs(job, both).get("inputs.role") == role
+
+
+@each_job
+def test_a_job_may_do_no_more_than_it_needs(workflow: str, name: str, job: Any) -> None:
+    needed = {"contents": "read"}
+    if f"{workflow}/{name}" in ENVIRONMENTS:
+        needed["id-token"] = "write"
+    if workflow == "drift":
+        needed["issues"] = "write"
+    assert job["permissions"] == needed
+    assert WORKFLOWS[workflow]["permissions"] == {}
+
+
+KEYS = {"inputs.access-key-id": "key", "inputs.secret-access-key": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "role", "key", "secret"),
+    [
+        (KEYS, "", "key", "secret"),
+        ({"inputs.role": "role"}, "role", "", ""),
+        (KEYS | {"inputs.role": "role"}, "role", "", ""),
+    ],
+    ids=["keys", "role", "both"],
+)
+def test_a_role_goes_before_keys(inputs: dict[str, str], role: str, key: str, secret: str) -> None:
+    assert credentials(inputs) == {
+        "aws-region": "us-east-1",
+        "role-to-assume": role,
+        "role-session-name": "github-",
+        "aws-access-key-id": key,
+        "aws-secret-access-key": secret,
+    }
+    assert text(SETUP["outputs"]["credentials"]["value"], inputs) == "true"
+
+
+def test_the_region_is_a_variable() -> None:
+    for _, _, job in JOBS:
+        if job.get("environment"):
+            taken = credentials(setup_inputs(job, TWO_SECRETS | {"vars.AWS_REGION": "eu-central-1"}))
+            assert taken
+            assert taken["aws-region"] == "eu-central-1"
+
+
+def test_without_role_and_keys_there_are_no_credentials() -> None:
+    assert credentials({}) is None
+    assert text(SETUP["outputs"]["credentials"]["value"], {}) == "false"
+
+
+@pytest.mark.parametrize(("workflow", "job"), [("pull-request", "plan"), ("drift", "dev"), ("drift", "prod")])
+def test_a_check_without_credentials_does_nothing(workflow: str, job: str, runner: Runner) -> None:
+    run = runner.run(workflow, job, PROD_TOO | dict.fromkeys(TWO_SECRETS, ""))
+    assert run.commands == []
+
+
+# How it is run
+
+
+@each_job
+def test_a_job_that_touches_a_state_is_never_cut_off(workflow: str, name: str, job: Any) -> None:
+    touches = any(command.startswith("./deploy.sh") for command in commands(job))
+    assert touches == (f"{workflow}/{name}" in ENVIRONMENTS)
+    assert job["concurrency"]["group"]
+    # Only the tests of a pull request give way to those of its next commit.
+    assert job["concurrency"]["cancel-in-progress"] == (f"{workflow}/{name}" == "pull-request/test")
+    assert 0 < job["timeout-minutes"] <= 60
+
+
+def test_concurrency_groups_hold_apart_what_is_apart() -> None:
+    one, other = {"github.event.pull_request.number": "1"}, {"github.event.pull_request.number": "2"}
+    groups = [text(job["concurrency"]["group"], one) for _, _, job in JOBS]
+    assert len(set(groups)) == len(groups)
+    for name, job in WORKFLOWS["pull-request"]["jobs"].items():
+        assert text(job["concurrency"]["group"], one) != text(job["concurrency"]["group"], other), name
+    assert not any("${{" in job["concurrency"]["group"] for job in WORKFLOWS["deploy"]["jobs"].values())
+
+
+@each_job
+def test_every_command_is_one_that_people_use(workflow: str, name: str, job: Any) -> None:
+    verbs = re.findall(r"#: (\w+)", (ROOT / "deploy.sh").read_text())
+    for command in commands(job):
+        assert "${{" not in command
+        tool, *arguments = command.split()
+        assert tool in ("./deploy.sh", "./tests/run.sh")
+        assert not arguments or arguments[0] in verbs
+
+
+def test_the_little_evaluator() -> None:
+    context = {"vars.A": "x", "inputs.a-b": ""}
+    assert value("vars.A == 'x' && inputs.a-b == '' && vars.MISSING == ''", context)
+    assert text("${{ vars.MISSING || 'vars.A' }}-${{ vars.A }}-${{ vars.A != 'x' }}", context) == "vars.A-x-false"
+
+
+# On the local AWS, one after the other
+
+
+@pytest.fixture(scope="module")
+def github() -> Iterator[GitHub]:
+    with serving() as server:
+        yield server
+
+
+def test_a_push_deploys_dev(pushed: Pushed) -> None:
+    assert pushed.runs["deploy-dev"].commands == ["./deploy.sh deploy dev"]
+    assert pushed.runs["deploy-dev"].status == 0, pushed.runs["deploy-dev"].output
+    ((_, processed),) = pushed.account.pipelines()
+    assert pushed.account.process_sample() == {processed: PATIENTS}
+    assert processed in pushed.runs["deploy-dev"].summary
+
+
+def test_a_pull_request_shows_its_plan(pushed: Pushed) -> None:
+    assert pushed.runs
+    run = pushed.runner.run("pull-request", "plan", TWO_SECRETS | OWN_BRANCH)
+    assert run.commands == ["./deploy.sh plan dev"]
+    assert run.status == 0, run.output
+    assert "dev" in run.summary
+
+
+def test_drift_opens_one_issue(pushed: Pushed, github: GitHub) -> None:
+    assert pushed.runs
+    functions = pushed.account.client("lambda")
+    functions.update_function_configuration(FunctionName="ikerian-data-pipeline-data-processor", MemorySize=512)
+    pushed.runner.api_url = github.url
+    for _ in range(2):
+        run = pushed.runner.run("drift", "dev", TWO_SECRETS)
+        assert run.commands == ["./deploy.sh drift dev --issue"]
+        assert github.open() == [1], run.output
+        assert "aws_lambda_function" in github.issues[0]["body"]
+        assert "aws_lambda_function" in run.summary
+
+
+def test_prod_is_deployed_after_dev_where_it_is_switched_on(pushed: Pushed) -> None:
+    for job in ("deploy-dev", "deploy-prod"):
+        run = pushed.runner.run("deploy", job, PROD_TOO)
+        assert run.status == 0, run.output
+    assert run.commands == ["./deploy.sh deploy prod"]
+    assert sorted(pushed.account.process_sample().values()) == [PATIENTS, PATIENTS]
