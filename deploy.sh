@@ -69,13 +69,15 @@ main() {
     destroy) #: destroy [ENV] [--yes]      remove an environment; it asks for the name, --yes answers it
       destroy "$@"
       ;;
-    unlock) #: unlock ENV ID              release the lock of a deploy that has died
+    unlock) #: unlock ENV ID              after a deploy has died: release its lock, adopt what it made last
       [ $# -eq 2 ] || fail "unlock takes an environment and the lock's ID, which the refused deploy has named."
       prepare "$verb" "$1"
       connect
       need_state
+      build
       init
       step "Unlock $environment" terraform force-unlock -force "$2"
+      adopt
       ;;
     help | -h | --help) #: help                       show this
       usage
@@ -200,6 +202,17 @@ deploy() {
   plan
   apply
   finish
+}
+
+# adopt: note in the state what a deploy that died had made but not noted; Terraform notes only every 20 seconds.
+adopt() {
+  local address id
+  plan
+  while read -r address id; do
+    [ -n "$address" ] || continue
+    step "Adopt $id" terraform import -input=false -var-file="$variables" "$address" "$id" </dev/null
+  done <<<"$(terraform show -json "$saved_plan" | "$scripts_python" scripts/adopt.py)"
+  rm -f "$saved_plan"
 }
 
 # finish: try what was deployed, and say where it is.

@@ -1,4 +1,4 @@
-"""What deploy.sh does when things go wrong, in an account of its own that is empty at first. The tests are one story."""
+"""What deploy.sh does when things go wrong, in an account of its own that is empty at first. One story, in order."""
 
 import os
 import pty
@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from conftest import wait_for
 from delivery import Account, empty_account, fresh_copy
 
 FUNCTION = "ikerian-data-pipeline-data-processor"
+QUEUE = "ikerian-data-pipeline-ingestion"
 STATE = "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
 FALSE_DRIFT = "aws_cloudwatch_metric_alarm."
 
@@ -22,32 +22,40 @@ class Clone:
     """A fresh clone, worked on from a shell that is signed in to the account."""
 
     def __init__(self, folder: Path, account: Account) -> None:
-        self.folder, self.account = fresh_copy(folder), account
+        self.folder, self.account, self.runs = fresh_copy(folder), account, 0
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["./deploy.sh", *arguments],
-            cwd=self.folder,
-            env=self.account.environment() | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        """Start ./deploy.sh. What it prints goes to files: nobody reads meanwhile, and a full pipe would stop it."""
+        self.runs += 1
+        with self._file("output").open("w") as output, self._file("errors").open("w") as errors:
+            return subprocess.Popen(
+                ["./deploy.sh", *arguments],
+                cwd=self.folder,
+                env=self.account.environment() | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+
+    def _file(self, name: str) -> Path:
+        return self.folder.parent / f"{self.runs}-{name}.txt"
+
+    def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        """Wait for the last start; return its exit code and what it printed."""
+        return process.wait(), self._file("output").read_text(), self._file("errors").read_text()
 
     def run(self, *arguments: str, **environment: str) -> str:
         """Run ./deploy.sh, which must succeed; return what it prints."""
-        process = self.start(*arguments, **environment)
-        output, errors = process.communicate()
-        assert process.returncode == 0, output[-4000:] + errors[-4000:]
+        status, output, errors = self.end(self.start(*arguments, **environment))
+        assert status == 0, output[-4000:] + errors[-4000:]
         return output
 
     def refused(self, *arguments: str, **environment: str) -> str:
         """Run ./deploy.sh, which must fail; return the last line of what it says, the cause with the remedy."""
-        process = self.start(*arguments, **environment)
-        output, errors = process.communicate()
-        assert process.returncode == 1, output[-4000:]
+        status, output, errors = self.end(self.start(*arguments, **environment))
+        assert status == 1, output[-4000:]
         last = errors.splitlines()[-1]
         assert last.startswith("error: "), errors[-4000:]
         return last
@@ -89,12 +97,22 @@ def test_no_credentials(clone: Clone) -> None:
     )
 
 
+def test_bootstrap(clone: Clone) -> None:
+    clone.run("bootstrap", "dev")
+    s3 = clone.account.client("s3")
+    assert s3.get_bucket_versioning(Bucket=STATE)["Status"] == "Enabled"
+    assert all(s3.get_public_access_block(Bucket=STATE)["PublicAccessBlockConfiguration"].values())
+    assert [found["Key"] for found in s3.list_objects_v2(Bucket=STATE)["Contents"]] == ["bootstrap/terraform.tfstate"]
+
+
 def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clone) -> None:
     process = clone.start("deploy", "dev")
-    iam = clone.account.client("iam")
-    wait_for("the role", lambda: [r for r in iam.list_roles()["Roles"] if r["RoleName"] == FUNCTION])
+    s3, sqs = clone.account.client("s3"), clone.account.client("sqs")
+    # Terraform waits 25 s before it notes a queue. The second one is made when the state has been saved once.
+    wait_for("the queue", lambda: sqs.list_queues(QueueNamePrefix=QUEUE).get("QueueUrls"))
+    wait_for("the state", lambda: s3.list_objects_v2(Bucket=STATE, Prefix="dev/terraform.tfstate")["KeyCount"] == 2)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
     locked = clone.refused("deploy", "dev")
     found = re.fullmatch(
@@ -103,21 +121,11 @@ def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clon
         locked,
     )
     assert found, locked
-    clone.run(*found[1].split(" "))
+    assert f"/{QUEUE}\n" in clone.run(*found[1].split(" "))
     assert "The smoke test passed" in clone.run("deploy", "dev")
 
 
-def test_the_first_deploy_made_the_state_bucket_safe(clone: Clone) -> None:
-    s3 = clone.account.client("s3")
-    assert s3.get_bucket_versioning(Bucket=STATE)["Status"] == "Enabled"
-    assert all(s3.get_public_access_block(Bucket=STATE)["PublicAccessBlockConfiguration"].values())
-    keys = {found["Key"] for found in s3.list_objects_v2(Bucket=STATE)["Contents"]}
-    assert keys == {"bootstrap/terraform.tfstate", "dev/terraform.tfstate"}
-
-
-def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothing(
-    clone: Clone, tmp_path: Path
-) -> None:
+def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothing(clone: Clone, tmp_path: Path) -> None:
     other = Clone(tmp_path, clone.account)
     assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed." in other.run("bootstrap", "dev")
     assert changes(other.run("deploy", "dev")) == []
@@ -154,12 +162,11 @@ def test_apply_does_what_the_plan_showed(clone: Clone) -> None:
 def test_two_deploys_at_once_leave_one_sound_state(clone: Clone, tmp_path: Path) -> None:
     other = Clone(tmp_path, clone.account)
     other.edit("env/dev.tfvars", "dev = {}", "dev = { memory_mb = 1536 }")
-    with ThreadPoolExecutor() as pool:
-        ended = [pool.submit(process.communicate) for process in (processes := [c.start() for c in (clone, other)])]
-        texts = [future.result() for future in ended]
-    assert 0 in [process.returncode for process in processes]
-    for process, (_, errors) in zip(processes, texts, strict=True):
-        assert process.returncode == 0 or errors.splitlines()[-1].startswith("error: "), errors
+    started = [(each, each.start("deploy", "dev")) for each in (clone, other)]
+    ended = [each.end(process) for each, process in started]
+    assert 0 in [status for status, _, _ in ended]
+    for status, _, errors in ended:
+        assert status == 0 or errors.splitlines()[-1].startswith("error: "), errors
     clone.run("deploy", "dev")
     assert changes(clone.run("plan", "dev")) == []
 
