@@ -32,7 +32,8 @@ module "pipeline" {
     force_destroy           = coalesce(each.value.force_destroy, each.key == "dev" && each.value.object_lock_days == null)
   }
 
-  private_network = each.value.private_network
+  private_network      = each.value.private_network
+  permissions_boundary = each.value.permissions_boundary
 
   monitoring = {
     alarm_emails    = each.value.alarm_emails

@@ -60,6 +60,7 @@ variable "environments" {
     - archive_after_days: when raw objects move to cheaper storage. Null: never.
     - object_lock_days: how long nobody can delete a version; only for new buckets. Null: no lock.
     - private_network: a network of the function's own without a way to the internet: two availability_zones, and its cidr_block. Null: none.
+    - permissions_boundary: name of the policy that bounds the function's role. bootstrap makes one where GitHub deploys. Null: none.
     - alarm_emails: addresses that alarms are sent to.
     - force_destroy: whether terraform destroy may delete buckets that hold data. Default: only in dev.
   EOT
@@ -81,8 +82,9 @@ variable "environments" {
       availability_zones = list(string)
       cidr_block         = optional(string, "10.0.0.0/24")
     }))
-    alarm_emails  = optional(list(string), [])
-    force_destroy = optional(bool)
+    permissions_boundary = optional(string)
+    alarm_emails         = optional(list(string), [])
+    force_destroy        = optional(bool)
   }))
   default  = { dev = {} }
   nullable = false

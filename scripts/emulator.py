@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import emulator_iam as emulator_iam
 from ministack.app import app as app
 from ministack.core import iam_evaluator
 from ministack.services import lambda_svc, s3

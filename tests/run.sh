@@ -26,6 +26,7 @@ static() {
   local scripts=(deploy.sh tests/run.sh scripts/lib.sh .ci/run)
   terraform fmt -check -diff -recursive
   terraform validate -no-color
+  bootstrap_terraform validate -no-color
   ruff format --check
   ruff check
   mypy lambda_function.py schemas/generate.py scripts tests/unit tests/e2e tests/controls tests/bench
@@ -40,7 +41,12 @@ static() {
 # check_jsonschema SCHEMA FILE...: hold files to a schema that the tool brings along.
 check_jsonschema() { check-jsonschema --quiet --builtin-schema "vendor.$1" "${@:2}"; }
 
-terraform_tests() { terraform test -no-color -test-directory=tests/terraform; }
+terraform_tests() {
+  terraform test -no-color -test-directory=tests/terraform
+  bootstrap_terraform test -no-color
+}
+
+bootstrap_terraform() { TF_DATA_DIR=$PWD/.local/tests-bootstrap terraform -chdir=bootstrap "$@"; }
 
 unit() { pytest tests/unit --cov --cov-report=term-missing:skip-covered --cov-fail-under=98; }
 
@@ -74,6 +80,7 @@ prepare() {
   python scripts/build.py >/dev/null
   TF_DATA_DIR=$PWD/.local/tests-terraform terraform init -backend=false -input=false -lockfile=readonly \
     -test-directory=tests/terraform -no-color >/dev/null
+  bootstrap_terraform init -backend=false -input=false -lockfile=readonly -no-color >/dev/null
 }
 
 main() {

@@ -1,10 +1,11 @@
 # What the function may do, and nothing else. Every ARN is exact.
 
 resource "aws_iam_role" "execution" {
-  name               = var.role_name
-  description        = "Execution role of the Lambda function ${var.role_name}"
-  assume_role_policy = data.aws_iam_policy_document.trust.json
-  tags               = var.tags
+  name                 = var.role_name
+  description          = "Execution role of the Lambda function ${var.role_name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 }
 
 resource "aws_iam_role_policy" "execution" {

@@ -53,6 +53,12 @@ variable "private_network" {
   nullable    = false
 }
 
+variable "permissions_boundary_arn" {
+  description = "ARN of the policy that bounds the role, whatever permissions it is given. Null: none."
+  type        = string
+  default     = null
+}
+
 variable "tags" {
   description = "Tags of the role."
   type        = map(string)

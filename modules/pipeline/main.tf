@@ -116,6 +116,8 @@ module "iam" {
   kms_key_arn          = module.kms.arn
   private_network      = var.private_network != null
   tags                 = local.tags
+
+  permissions_boundary_arn = var.permissions_boundary == null ? null : "arn:${local.partition}:iam::${var.account_id}:policy/${var.permissions_boundary}"
 }
 
 module "layers" {

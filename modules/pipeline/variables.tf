@@ -93,6 +93,12 @@ variable "private_network" {
   })
 }
 
+variable "permissions_boundary" {
+  description = "Name of the policy that bounds the function's role, whatever permissions it is given. Null: none."
+  type        = string
+  default     = null
+}
+
 variable "monitoring" {
   description = <<-EOT
     Who learns of trouble, and how.

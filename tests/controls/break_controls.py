@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("*.tf", ".terraform.lock.hcl", "modules", "build", "tests/terraform")
+COPIED = ("*.tf", ".terraform.lock.hcl", "modules", "bootstrap", "build", "tests/terraform")
 TLS = 'variable = "aws:SecureTransport"'
 
 
 class Break(NamedTuple):
-    """A control, and how to take it away."""
+    """A control, and how to take it away. Files are those of modules/, or of bootstrap/ where they say so."""
 
     control: str
     file: str
@@ -97,6 +97,36 @@ BREAKS = [
     Break("way to these buckets only", "network/main.tf", 'flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])', '["*"]'),
     Break("nothing but TLS out", "network/main.tf", "from_port         = 443", "from_port = 0"),
     Break("default security group closed", "network/main.tf", "egress  = []", 'egress = [{ protocol = "-1", from_port = 0, to_port = 0, cidr_blocks = ["0.0.0.0/0"], description = "", ipv6_cidr_blocks = [], prefix_list_ids = [], security_groups = [], self = false }]'),
+    Break("role within its boundary", "iam/main.tf", "= var.permissions_boundary_arn", "= null"),
+    Break("GitHub's whole subjects", "bootstrap/github.tf", 'join(":", pair)', 'join(":", [pair[0], "*"])'),
+    Break("GitHub's subjects, no patterns", "bootstrap/github.tf", 'test     = "StringEquals"', 'test     = "StringLike"'),
+    Break("GitHub's audience", "bootstrap/github.tf", 'values   = ["sts.amazonaws.com"]', 'values = ["*"]'),
+    Break("apply from its environment only", "bootstrap/github.tf", '["environment:${name}"]', '["environment:${name}", "ref:refs/heads/main"]'),
+    Break("plan changes nothing", "bootstrap/github.tf", 'plan  = ["read"]', 'plan  = ["read", "function"]'),
+    Break("plan reads no object", "bootstrap/policies.tf", '"s3:GetBucket*",', '"s3:Get*",'),
+    Break("plan reads its own state", "bootstrap/policies.tf", 'actions = ["s3:GetObject"], resources = [arn.state]', 'actions = ["s3:GetObject"], resources = ["${local.state_bucket_arn}/*"]'),
+    Break("plan decrypts no data", "bootstrap/policies.tf", '["StringLike", "kms:EncryptionContext:aws:lambda:FunctionArn", [arn.function, "${arn.function}:*"]],', ""),
+    Break("plan reads no message", "bootstrap/policies.tf", '"sqs:ListQueueTags"]', '"sqs:ReceiveMessage"]'),
+    Break("PassRole to Lambda only", "bootstrap/policies.tf", '"lambda.amazonaws.com"]', '["lambda.amazonaws.com", "ec2.amazonaws.com"]]'),
+    Break("PassRole of its role only", "bootstrap/policies.tf", 'actions = ["iam:PassRole"], resources = [arn.role]', 'actions = ["iam:PassRole"], resources = ["*"]'),
+    Break("permissions within the boundary", "bootstrap/policies.tf", ', conditions = [["StringEquals", "iam:PermissionsBoundary", arn.boundary]]', ""),
+    Break("the boundary itself", "bootstrap/policies.tf", 'sid = "List", actions = ["s3:ListBucket"]', 'sid = "List", actions = ["s3:*"]'),
+    Break("apply to its own names", "bootstrap/names.tf", "${prefix}-data-processor", "${prefix}*"),
+    Break("apply to its own buckets", "bootstrap/names.tf", "${prefix}-${role}-????????", "${prefix}-*"),
+    Break("apply to its own key", "bootstrap/policies.tf", 'sid = "ManageKey", resources = [local.keys], conditions = local.own[name]', 'sid = "ManageKey", resources = [local.keys]'),
+    Break("apply to its own network", "bootstrap/policies.tf", 'resources = values(local.networked), conditions = local.own[name]', "resources = values(local.networked)"),
+    Break("takes no other's key over", "bootstrap/policies.tf", "concat(local.new[name], local.own_or_none[name], [", "concat(local.new[name], ["),
+    Break("apply reads no object", "bootstrap/policies.tf", '"${bucket}/smoke-test/*"], actions', '"${bucket}/*"], actions'),
+    Break("lasting data is not deleted", "bootstrap/policies.tf", "contains(var.disposable_environments, name) ||", "true ||"),
+    Break("apply feeds its function only", "bootstrap/policies.tf", ', conditions = [["ArnEquals", "lambda:FunctionArn", [arn.function, "${arn.function}:live"]]]', ""),
+    Break("nothing changed anywhere", "bootstrap/policies.tf", '"sns:Unsubscribe"], resources = ["*"]', '"sns:Unsubscribe", "sns:DeleteTopic"], resources = ["*"]'),
+    Break("state over TLS only", "bootstrap/state.tf", '"aws:SecureTransport"', '"aws:ViaAWSService"'),
+    Break("state over TLS 1.2", "bootstrap/state.tf", '"1.2"', '"1.0"'),
+    Break("state for this account", "bootstrap/state.tf", "value = local.account", 'value = "*"'),
+    Break("state versioned", "bootstrap/state.tf", 'versioning_configuration {\n    status = "Enabled"', 'versioning_configuration {\n    status = "Suspended"'),
+    Break("state's versions kept", "bootstrap/state.tf", "newer_noncurrent_versions = 20", "newer_noncurrent_versions = 1"),
+    Break("state not public", "bootstrap/state.tf", "block_public_policy     = true", "block_public_policy = false"),
+    Break("state without ACLs", "bootstrap/state.tf", "BucketOwnerEnforced", "BucketOwnerPreferred"),
 ]  # fmt: skip
 
 
@@ -109,18 +139,20 @@ def verdict(entry: Break) -> str:
                 target = copy / source.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
-        file = copy / "modules" / entry.file
+        in_bootstrap = entry.file.startswith("bootstrap/")
+        file = copy / (entry.file if in_bootstrap else f"modules/{entry.file}")
         text = file.read_text()
         if entry.old not in text:
             return f"{entry.control}: {entry.file} no longer holds: {entry.old}"
         file.write_text(text.replace(entry.old, entry.new))
         environment = os.environ | {"TF_DATA_DIR": str(copy / ".terraform")}
-        tests = "-test-directory=tests/terraform"
-        init = ["terraform", "init", "-backend=false", "-input=false", "-lockfile=readonly", tests]
-        subprocess.run(init, cwd=copy, env=environment, capture_output=True, check=True)
+        root, tests = (copy / "bootstrap", "tests") if in_bootstrap else (copy, "tests/terraform")
+        directory = f"-test-directory={tests}"
+        init = ["terraform", "init", "-backend=false", "-input=false", "-lockfile=readonly", directory]
+        subprocess.run(init, cwd=root, env=environment, capture_output=True, check=True)
         run = subprocess.run(
-            ["terraform", "test", "-no-color", tests, "-filter=tests/terraform/policies.tftest.hcl"],
-            cwd=copy,
+            ["terraform", "test", "-no-color", directory, f"-filter={tests}/policies.tftest.hcl"],
+            cwd=root,
             env=environment,
             capture_output=True,
             text=True,

@@ -351,8 +351,14 @@ run "private_network_role" {
     queue_arns           = { ingestion = "arn:aws:sqs:us-east-1:111122223333:in", dead_letter = "arn:aws:sqs:us-east-1:111122223333:dead" }
     kms_key_arn          = "arn:aws:kms:us-east-1:111122223333:key/k"
     private_network      = true
+
+    permissions_boundary_arn = "arn:aws:iam::111122223333:policy/boundary"
   }
 
+  assert {
+    condition     = aws_iam_role.execution.permissions_boundary == "arn:aws:iam::111122223333:policy/boundary"
+    error_message = "The role is not bounded: whoever deploys could give the function every permission of the account."
+  }
   assert {
     condition = jsonencode([for statement in jsondecode(output.policy).Statement : statement if statement.Sid == "AttachToNetwork"]) == jsonencode([{
       Sid = "AttachToNetwork", Effect = "Allow", Resource = "*"

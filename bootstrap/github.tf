@@ -1,0 +1,113 @@
+# Who GitHub's workflows may become: per environment one role that plans and one that applies.
+
+locals {
+  issuer       = "token.actions.githubusercontent.com"
+  provider_arn = "arn:${local.partition}:iam::${local.account}:oidc-provider/${local.issuer}"
+  deployed     = var.github == null ? [] : tolist(var.environments)
+  repositories = var.github == null ? [] : coalesce(var.github.subject_prefixes, ["repo:${var.github.repository}"])
+
+  # Which runs of the repository take on which role. main: the nightly check for drift.
+  runs = { for name in var.environments : name => {
+    plan  = ["pull_request", "ref:refs/heads/main"]
+    apply = ["environment:${name}"]
+  } }
+  policies_of_role = {
+    plan  = ["read"]
+    apply = ["read", "data", "function", "network"]
+  }
+
+  roles = merge([for name in local.deployed : {
+    for role in ["plan", "apply"] : "${name}-${role}" => { environment = name, role = role }
+  }]...)
+  policies = merge([for name in local.deployed : {
+    for policy, statements in local.statements[name] : "${name}-${policy}" => statements
+  }]...)
+  attachments = merge([for key, role in local.roles : {
+    for policy in local.policies_of_role[role.role] : "${key}-${policy}" => { role = key, policy = "${role.environment}-${policy}" }
+  }]...)
+}
+
+resource "aws_iam_openid_connect_provider" "github" {
+  count = try(var.github.create_oidc_provider, false) ? 1 : 0
+
+  url            = "https://${local.issuer}"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+resource "aws_iam_role" "github" {
+  for_each = local.roles
+
+  name               = "${var.project_name}-github-${each.key}"
+  description        = "GitHub, to ${each.value.role} ${each.value.environment}"
+  assume_role_policy = data.aws_iam_policy_document.trust[each.key].json
+  tags               = { Environment = each.value.environment }
+
+  # A role cannot trust a provider that is not there yet.
+  depends_on = [aws_iam_openid_connect_provider.github]
+}
+
+data "aws_iam_policy_document" "trust" {
+  #checkov:skip=CKV_AWS_358:It cannot work out the subjects; they are exact, and bootstrap/tests compares them in full
+  for_each = local.roles
+
+  statement {
+    sid     = "GitHub"
+    actions = ["sts:AssumeRoleWithWebIdentity"]
+
+    principals {
+      type        = "Federated"
+      identifiers = [local.provider_arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "${local.issuer}:aud"
+      values   = ["sts.amazonaws.com"]
+    }
+
+    # Whole subjects and never a pattern, which would let other branches or repositories in.
+    condition {
+      test     = "StringEquals"
+      variable = "${local.issuer}:sub"
+      values   = [for pair in setproduct(local.repositories, local.runs[each.value.environment][each.value.role]) : join(":", pair)]
+    }
+  }
+}
+
+resource "aws_iam_policy" "github" {
+  for_each = local.policies
+
+  name   = "${var.project_name}-github-${each.key}"
+  policy = data.aws_iam_policy_document.github[each.key].json
+}
+
+data "aws_iam_policy_document" "github" {
+  for_each = local.policies
+
+  dynamic "statement" {
+    for_each = each.value
+
+    content {
+      sid       = statement.value.sid
+      actions   = statement.value.actions
+      resources = statement.value.resources
+
+      dynamic "condition" {
+        for_each = try(statement.value.conditions, [])
+
+        content {
+          test     = condition.value[0]
+          variable = condition.value[1]
+          values   = flatten([condition.value[2]])
+        }
+      }
+    }
+  }
+}
+
+resource "aws_iam_role_policy_attachment" "github" {
+  for_each = local.attachments
+
+  role       = aws_iam_role.github[each.value.role].name
+  policy_arn = aws_iam_policy.github[each.value.policy].arn
+}

@@ -1,0 +1,47 @@
+# The names that the pipelines of this account have or will have. Every policy here is made of them.
+
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+locals {
+  account    = data.aws_caller_identity.current.account_id
+  partition  = data.aws_partition.current.partition
+  in_account = "${var.region}:${local.account}"
+
+  state_bucket     = "${var.project_name}-tfstate-${local.account}-${var.region}"
+  state_bucket_arn = "arn:${local.partition}:s3:::${local.state_bucket}"
+
+  # As in modules/monitoring/alarms.tf.
+  alarms = [
+    "function-errors", "function-throttles", "function-duration", "rejected-files", "dead-letter-queue", "oldest-message",
+    "nothing-processed",
+  ]
+
+  # dev carries the plain project name, which is also the beginning of every other environment's names. So no pattern
+  # ends in a * where the name is known. A bucket's name ends in the eight characters that modules/pipeline draws.
+  prefixes = { for name in var.environments : name => name == "dev" ? var.project_name : "${var.project_name}-${name}" }
+  buckets = { for name, prefix in local.prefixes : name => {
+    for role in ["raw-data", "processed-data", "access-log"] : role => "arn:${local.partition}:s3:::${prefix}-${role}-????????"
+  } }
+  arns = { for name, prefix in local.prefixes : name => {
+    state        = "${local.state_bucket_arn}/${name}/terraform.tfstate"
+    buckets      = values(local.buckets[name])
+    data_buckets = [local.buckets[name].raw-data, local.buckets[name].processed-data]
+    queues       = [for role in ["ingestion", "dead-letter"] : "arn:${local.partition}:sqs:${local.in_account}:${prefix}-${role}"]
+    function     = "arn:${local.partition}:lambda:${local.in_account}:function:${prefix}-data-processor"
+    layer        = "arn:${local.partition}:lambda:${local.in_account}:layer:${prefix}-dependencies"
+    role         = "arn:${local.partition}:iam::${local.account}:role/${prefix}-data-processor"
+    boundary     = "arn:${local.partition}:iam::${local.account}:policy/${var.project_name}-github-${name}-boundary"
+    log_group    = "arn:${local.partition}:logs:${local.in_account}:log-group:/aws/lambda/${prefix}-data-processor"
+    topic        = "arn:${local.partition}:sns:${local.in_account}:${prefix}-alarms"
+    alarms       = [for alarm in local.alarms : "arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${prefix}-${alarm}"]
+    dashboard    = "arn:${local.partition}:cloudwatch::${local.account}:dashboard/${prefix}"
+    key_alias    = "arn:${local.partition}:kms:${local.in_account}:alias/${prefix}"
+  } }
+
+  # What AWS names by itself is told apart by its tags.
+  keys      = "arn:${local.partition}:kms:${local.in_account}:key/*"
+  mappings  = "arn:${local.partition}:lambda:${local.in_account}:event-source-mapping:*"
+  networked = { for kind in ["vpc", "subnet", "route-table", "vpc-endpoint", "security-group", "security-group-rule", "network-interface"] : kind => "arn:${local.partition}:ec2:${local.in_account}:${kind}/*" }
+}

@@ -1,0 +1,182 @@
+# What the roles may do, as tables. A row is a purpose: its actions, what they are for, and under which conditions
+# (operator, key, values). A row for "*" says why.
+
+locals {
+  statements = { for name, arn in local.arns : name => {
+
+    # What a plan asks for: how things are set up. No object but the state, no log line, no message. The one use of the
+    # key lets Lambda show the function's variables, which are names of this project's resources.
+    read = [
+      { sid = "ReadState", actions = ["s3:GetObject"], resources = [arn.state] },
+      { sid = "FindState", actions = ["s3:ListBucket"], resources = [local.state_bucket_arn] },
+      { sid = "ReadBuckets", resources = arn.buckets, actions = [
+        "s3:GetBucket*", "s3:GetAccelerateConfiguration", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration",
+        "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket",
+      ] },
+      { sid = "ReadKey", resources = [local.keys], conditions = local.own[name], actions = [
+        "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags",
+      ] },
+      { sid = "ReadFunctionVariables", actions = ["kms:Decrypt"], resources = [local.keys], conditions = concat(local.own[name], [
+        ["StringEquals", "kms:ViaService", "lambda.${var.region}.amazonaws.com"],
+        ["StringLike", "kms:EncryptionContext:aws:lambda:FunctionArn", [arn.function, "${arn.function}:*"]],
+      ]) },
+      { sid = "ReadQueues", actions = ["sqs:GetQueueAttributes", "sqs:ListQueueTags"], resources = arn.queues },
+      { sid = "ReadFunction", resources = [arn.function, "${arn.function}:*"], actions = [
+        "lambda:GetAlias", "lambda:GetFunction", "lambda:GetFunctionCodeSigningConfig", "lambda:GetFunctionConcurrency",
+        "lambda:GetFunctionConfiguration", "lambda:GetFunctionEventInvokeConfig", "lambda:GetPolicy", "lambda:ListTags",
+        "lambda:ListVersionsByFunction",
+      ] },
+      { sid = "ReadLayer", actions = ["lambda:GetLayerVersion"], resources = ["${arn.layer}:*"] },
+      { sid = "ReadMapping", actions = ["lambda:GetEventSourceMapping", "lambda:ListTags"], resources = [local.mappings] },
+      { sid = "ReadRole", resources = [arn.role], actions = [
+        "iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
+      ] },
+      { sid = "ReadLogGroup", actions = ["logs:ListTagsForResource"], resources = [arn.log_group, "${arn.log_group}:*"] },
+      { sid = "ReadTopic", actions = ["sns:GetTopicAttributes", "sns:ListTagsForResource"], resources = [arn.topic] },
+      { sid = "ReadAlarms", actions = ["cloudwatch:ListTagsForResource"], resources = arn.alarms },
+      { sid = "ReadDashboard", actions = ["cloudwatch:GetDashboard"], resources = [arn.dashboard] },
+      # AWS lists these for the whole account or not at all.
+      { sid = "List", resources = ["*"], actions = [
+        "cloudwatch:DescribeAlarms", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists",
+        "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
+        "ec2:DescribeVpcAttribute", "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs", "kms:ListAliases",
+        "logs:DescribeLogGroups", "logs:DescribeQueryDefinitions", "sns:GetSubscriptionAttributes",
+      ] },
+    ]
+
+    # State, buckets, key and queues.
+    data = [for row in [
+      { sid = "WriteState", actions = ["s3:PutObject"], resources = [arn.state] },
+      { sid = "LockState", actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], resources = ["${arn.state}.tflock"] },
+      { sid = "ManageBuckets", resources = arn.buckets, actions = [
+        "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:ListBucketVersions", "s3:PutBucketLogging",
+        "s3:PutBucketNotification", "s3:PutBucketObjectLockConfiguration", "s3:PutBucketOwnershipControls",
+        "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
+        "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:PutMetricsConfiguration",
+      ] },
+      # The synthetic file that a deploy uploads, waits for and removes.
+      { sid = "SmokeTest", resources = [for bucket in arn.data_buckets : "${bucket}/smoke-test/*"], actions = [
+        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject",
+      ] },
+      { sid = "SmokeTestKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [local.keys], conditions = concat(local.own[name], [
+        ["StringEquals", "kms:ViaService", "s3.${var.region}.amazonaws.com"],
+        ["StringLike", "kms:EncryptionContext:aws:s3:arn", flatten([for bucket in arn.data_buckets : [bucket, "${bucket}/smoke-test/*"]])],
+      ]) },
+      { sid = "EmptyBuckets", actions = ["s3:DeleteObject", "s3:DeleteObjectVersion"], resources = [for bucket in arn.buckets : "${bucket}/*"] },
+      { sid = "DeleteKey", actions = ["kms:ScheduleKeyDeletion"], resources = [local.keys], conditions = local.own[name] },
+      # A key has no name before it exists: it must be made with this environment's tags.
+      { sid = "CreateKey", actions = ["kms:CreateKey"], resources = ["*"], conditions = local.new[name] },
+      # Which takes permission to tag a key that has no tags yet. One that is in use has an alias.
+      { sid = "TagNewKey", actions = ["kms:TagResource"], resources = [local.keys], conditions = concat(local.new[name], local.own_or_none[name], [
+        ["Null", "kms:ResourceAliases", "true"],
+      ]) },
+      { sid = "ManageKey", resources = [local.keys], conditions = local.own[name], actions = [
+        "kms:CreateAlias", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:PutKeyPolicy", "kms:TagResource",
+        "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+      ] },
+      { sid = "NameKey", actions = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"], resources = [arn.key_alias] },
+      { sid = "ManageQueues", resources = arn.queues, actions = [
+        "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue",
+      ] },
+    ] : row if contains(var.disposable_environments, name) || !contains(["EmptyBuckets", "DeleteKey"], row.sid)]
+
+    # Function, role, log, alarms.
+    function = [
+      { sid = "ManageFunction", resources = [arn.function, "${arn.function}:*"], actions = [
+        "lambda:AddPermission", "lambda:CreateAlias", "lambda:CreateFunction", "lambda:DeleteAlias", "lambda:DeleteFunction",
+        "lambda:DeleteFunctionConcurrency", "lambda:DeleteFunctionEventInvokeConfig", "lambda:PublishVersion",
+        "lambda:PutFunctionConcurrency", "lambda:PutFunctionEventInvokeConfig", "lambda:RemovePermission", "lambda:TagResource",
+        "lambda:UntagResource", "lambda:UpdateAlias", "lambda:UpdateFunctionCode", "lambda:UpdateFunctionConfiguration",
+        "lambda:UpdateFunctionEventInvokeConfig",
+      ] },
+      { sid = "ManageLayer", actions = ["lambda:DeleteLayerVersion", "lambda:PublishLayerVersion"], resources = [arn.layer, "${arn.layer}:*"] },
+      # A mapping's ARN is an id that Lambda draws, so AWS judges it by its function.
+      { sid = "ManageMapping", resources = ["*"], actions = [
+        "lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping",
+      ], conditions = [["ArnEquals", "lambda:FunctionArn", [arn.function, "${arn.function}:live"]]] },
+      { sid = "TagMapping", actions = ["lambda:TagResource"], resources = [local.mappings], conditions = [
+        ["StringEquals", "aws:RequestTag/Project", var.project_name],
+      ] },
+      { sid = "EncryptFunctionVariables", actions = ["kms:CreateGrant", "kms:Encrypt"], resources = [local.keys], conditions = concat(local.own[name], [
+        ["StringEquals", "kms:ViaService", "lambda.${var.region}.amazonaws.com"],
+      ]) },
+      # Permissions only for a role that carries the boundary, below.
+      { sid = "ManageRoleWithinBoundary", resources = [arn.role], actions = [
+        "iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy",
+      ], conditions = [["StringEquals", "iam:PermissionsBoundary", arn.boundary]] },
+      { sid = "ManageRole", resources = [arn.role], actions = [
+        "iam:DeleteRole", "iam:ListInstanceProfilesForRole", "iam:TagRole", "iam:UntagRole", "iam:UpdateAssumeRolePolicy",
+        "iam:UpdateRole", "iam:UpdateRoleDescription",
+      ] },
+      { sid = "PassRole", actions = ["iam:PassRole"], resources = [arn.role], conditions = [
+        ["StringEquals", "iam:PassedToService", "lambda.amazonaws.com"],
+      ] },
+      { sid = "ManageLogGroup", resources = [arn.log_group, "${arn.log_group}:*"], actions = [
+        "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource",
+        "logs:UntagResource",
+      ] },
+      { sid = "ManageTopic", resources = [arn.topic], actions = [
+        "sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
+      ] },
+      { sid = "ManageAlarms", resources = arn.alarms, actions = [
+        "cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource",
+      ] },
+      { sid = "ManageDashboard", actions = ["cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"], resources = [arn.dashboard] },
+      # AWS knows no ARN for a subscription or a saved query.
+      { sid = "ManageUnnamed", actions = ["logs:DeleteQueryDefinition", "logs:PutQueryDefinition", "sns:Unsubscribe"], resources = ["*"] },
+    ]
+
+    # The private network. Its parts have ids, not names: they are made with this environment's tags, and then known by them.
+    network = [
+      { sid = "CreateNetwork", actions = ["ec2:CreateVpc"], resources = [local.networked.vpc], conditions = local.new[name] },
+      {
+        sid       = "CreateParts", conditions = local.new[name]
+        actions   = ["ec2:CreateRouteTable", "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateVpcEndpoint"]
+        resources = [for kind in ["route-table", "security-group", "subnet", "vpc-endpoint"] : local.networked[kind]]
+      },
+      { sid = "CreateRule", actions = ["ec2:AuthorizeSecurityGroupEgress"], resources = [local.networked.security-group-rule], conditions = local.new[name] },
+      { sid = "TagNewParts", actions = ["ec2:CreateTags"], resources = values(local.networked), conditions = [
+        ["StringEquals", "ec2:CreateAction", [
+          "AuthorizeSecurityGroupEgress", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint",
+        ]],
+      ] },
+      # The security group that AWS makes along with the network has no tags at first.
+      { sid = "AdoptDefaultSecurityGroup", actions = ["ec2:CreateTags"], resources = [local.networked.security-group], conditions = concat(local.new[name], local.own_or_none[name]) },
+      { sid = "ManageNetwork", resources = values(local.networked), conditions = local.own[name], actions = [
+        "ec2:AssociateRouteTable", "ec2:AuthorizeSecurityGroupEgress", "ec2:CreateRouteTable", "ec2:CreateSecurityGroup",
+        "ec2:CreateSubnet", "ec2:CreateTags", "ec2:CreateVpcEndpoint", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup",
+        "ec2:DeleteSubnet", "ec2:DeleteTags", "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints", "ec2:DisassociateRouteTable",
+        "ec2:ModifySecurityGroupRules", "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:RevokeSecurityGroupEgress",
+        "ec2:RevokeSecurityGroupIngress",
+      ] },
+      # Interfaces that Lambda made for the function and left behind; they have no tags, and one in use cannot be deleted.
+      { sid = "DeleteInterfaces", actions = ["ec2:DeleteNetworkInterface"], resources = [local.networked.network-interface] },
+    ]
+
+    # The most that the function's role can become, whatever policy a deploy gives it. Without it, whoever deploys could
+    # give the role every permission of the account and let the function use them. As in modules/iam.
+    boundary = [
+      { sid = "Read", actions = ["s3:GetObject", "s3:GetObjectVersion"], resources = ["${local.buckets[name].raw-data}/*"] },
+      { sid = "List", actions = ["s3:ListBucket"], resources = [local.buckets[name].raw-data] },
+      { sid = "Write", actions = ["s3:PutObject", "s3:AbortMultipartUpload"], resources = ["${local.buckets[name].processed-data}/*"] },
+      { sid = "Log", actions = ["logs:CreateLogStream", "logs:PutLogEvents"], resources = ["${arn.log_group}:*"] },
+      { sid = "Queues", resources = arn.queues, actions = [
+        "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+      ] },
+      { sid = "UseKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [local.keys], conditions = concat(local.own[name], [
+        ["StringEquals", "kms:ViaService", ["s3.${var.region}.amazonaws.com", "sqs.${var.region}.amazonaws.com"]],
+      ]) },
+      # Neither traces nor the interfaces that Lambda makes for the function have names to foresee.
+      { sid = "TracesAndInterfaces", resources = ["*"], actions = [
+        "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses", "xray:PutTelemetryRecords", "xray:PutTraceSegments",
+      ] },
+    ]
+  } }
+
+  # Conditions: what carries this environment's tags, what a request gives them to, and what carries no other's.
+  tags        = { for name in var.environments : name => { Project = var.project_name, Environment = name } }
+  own         = { for name, tags in local.tags : name => [for key, value in tags : ["StringEquals", "aws:ResourceTag/${key}", value]] }
+  new         = { for name, tags in local.tags : name => [for key, value in tags : ["StringEquals", "aws:RequestTag/${key}", value]] }
+  own_or_none = { for name, tags in local.tags : name => [for key, value in tags : ["StringEqualsIfExists", "aws:ResourceTag/${key}", value]] }
+}

@@ -1,0 +1,417 @@
+# Who may become which role, what each may do, as rendered, and how the state is kept.
+
+provider "aws" {
+  region                      = "us-east-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_requesting_account_id  = true
+  skip_metadata_api_check     = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "111122223333" }
+}
+
+override_resource {
+  target          = aws_s3_bucket.state
+  override_during = plan
+  values          = { id = "eyes-tfstate-111122223333-us-east-1" }
+}
+
+variables {
+  project_name = "eyes"
+  environments = ["dev", "prod"]
+  github       = { repository = "acme/retina" }
+}
+
+run "trust" {
+  command = plan
+
+  assert {
+    condition = jsonencode({ for role, document in data.aws_iam_policy_document.trust : role => jsondecode(document.json).Statement }) == jsonencode({
+      for role, subjects in {
+        dev-apply  = "repo:acme/retina:environment:dev"
+        dev-plan   = ["repo:acme/retina:pull_request", "repo:acme/retina:ref:refs/heads/main"]
+        prod-apply = "repo:acme/retina:environment:prod"
+        prod-plan  = ["repo:acme/retina:pull_request", "repo:acme/retina:ref:refs/heads/main"]
+        } : role => [{
+          Sid       = "GitHub", Effect = "Allow", Action = "sts:AssumeRoleWithWebIdentity"
+          Principal = { Federated = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
+          Condition = { StringEquals = {
+            "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+            "token.actions.githubusercontent.com:sub" = subjects
+          } }
+      }]
+    })
+    error_message = "Somebody else can take on a role: ${jsonencode({ for role, document in data.aws_iam_policy_document.trust : role => document.json })}"
+  }
+  assert {
+    condition     = alltrue([for key, role in aws_iam_role.github : role.name == "eyes-github-${key}" && jsonencode(jsondecode(role.assume_role_policy)) == jsonencode(jsondecode(data.aws_iam_policy_document.trust[key].json))])
+    error_message = "A role has another name or another trust policy than the one that is compared here."
+  }
+  assert {
+    condition     = aws_iam_openid_connect_provider.github[0].url == "https://token.actions.githubusercontent.com" && aws_iam_openid_connect_provider.github[0].client_id_list == toset(["sts.amazonaws.com"])
+    error_message = "The roles trust tokens of another issuer or for another audience."
+  }
+  assert {
+    condition     = jsonencode({ for key, role in local.roles : key => sort([for attachment in values(local.attachments) : attachment.policy if attachment.role == key]) }) == jsonencode({ dev-apply = ["dev-data", "dev-function", "dev-network", "dev-read"], dev-plan = ["dev-read"], prod-apply = ["prod-data", "prod-function", "prod-network", "prod-read"], prod-plan = ["prod-read"] })
+    error_message = "A role has another environment's permissions, or a plan may change things."
+  }
+}
+
+run "repository_with_numbers_in_its_subjects" {
+  command = plan
+
+  variables {
+    environments = ["dev"]
+    github = {
+      repository           = "acme/retina"
+      subject_prefixes     = ["repo:acme@123/retina@456", "repo:acme/retina"]
+      create_oidc_provider = false
+    }
+  }
+
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.trust["dev-apply"].json).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] == ["repo:acme@123/retina@456:environment:dev", "repo:acme/retina:environment:dev"]
+    error_message = "Not exactly the subjects that were named: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
+  }
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) == 0 && jsondecode(data.aws_iam_policy_document.trust["dev-plan"].json).Statement[0].Principal.Federated == "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
+    error_message = "A provider that exists already must be used, not made."
+  }
+}
+
+run "no_repository_no_roles" {
+  command = plan
+
+  variables {
+    github = null
+  }
+
+  assert {
+    condition     = length(aws_iam_role.github) + length(aws_iam_policy.github) + length(aws_iam_role_policy_attachment.github) + length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "There are roles that nobody asked for."
+  }
+  assert {
+    condition     = length(output.github_roles) == 0
+    error_message = "The output names roles that are not there."
+  }
+}
+
+run "plan_reads_configuration_only" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : [
+      for action in flatten([statement.Action]) : can(regex("^[a-z0-9]+:(Get|List|Describe)[A-Za-z]+$", action)) || action == "s3:GetBucket*" || statement.Sid == "ReadFunctionVariables"
+    ]]))
+    error_message = "A plan may change something: ${aws_iam_policy.github["dev-read"].policy}"
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : "${statement.Sid} ${jsonencode(statement.Action)} ${jsonencode(statement.Resource)}"
+      if anytrue([for action in flatten([statement.Action]) : can(regex("(?i)object|\\*|:GetLog|:Filter|Query$|:Receive|:Invoke|Secret|:GetParameter|^kms:(Get[^K]|Decrypt|Gen)", action))]) && !contains(["ReadBuckets"], statement.Sid)
+    ]) == jsonencode(["ReadState \"s3:GetObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate\"", "ReadFunctionVariables \"kms:Decrypt\" \"arn:aws:kms:us-east-1:111122223333:key/*\""])
+    error_message = "A plan may read more than configuration and its own state: ${aws_iam_policy.github["dev-read"].policy}"
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : statement if statement.Sid == "ReadBuckets"]) == jsonencode([{
+      Sid      = "ReadBuckets", Effect = "Allow"
+      Action   = ["s3:ListBucket", "s3:GetReplicationConfiguration", "s3:GetMetricsConfiguration", "s3:GetLifecycleConfiguration", "s3:GetEncryptionConfiguration", "s3:GetBucket*", "s3:GetAccelerateConfiguration"]
+      Resource = ["arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-processed-data-????????", "arn:aws:s3:::eyes-access-log-????????"]
+    }])
+    error_message = "A plan reads something else of the buckets: ${aws_iam_policy.github["dev-read"].policy}"
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : statement.Condition if statement.Sid == "ReadFunctionVariables"]) == jsonencode([{
+      StringEquals = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes", "kms:ViaService" = "lambda.us-east-1.amazonaws.com" }
+      StringLike   = { "kms:EncryptionContext:aws:lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:*"] }
+    }])
+    error_message = "A plan may decrypt more than the function's variables: ${aws_iam_policy.github["dev-read"].policy}"
+  }
+}
+
+run "role_of_the_function" {
+  command = plan
+
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-function"].policy).Statement : statement if anytrue([for action in flatten([statement.Action]) : startswith(action, "iam:")])]) == jsonencode([
+      {
+        Sid       = "ManageRoleWithinBoundary", Effect = "Allow", Resource = "arn:aws:iam::111122223333:role/eyes-data-processor"
+        Action    = ["iam:PutRolePolicy", "iam:PutRolePermissionsBoundary", "iam:DeleteRolePolicy", "iam:CreateRole"]
+        Condition = { StringEquals = { "iam:PermissionsBoundary" = "arn:aws:iam::111122223333:policy/eyes-github-dev-boundary" } }
+      },
+      {
+        Sid    = "ManageRole", Effect = "Allow", Resource = "arn:aws:iam::111122223333:role/eyes-data-processor"
+        Action = ["iam:UpdateRoleDescription", "iam:UpdateRole", "iam:UpdateAssumeRolePolicy", "iam:UntagRole", "iam:TagRole", "iam:ListInstanceProfilesForRole", "iam:DeleteRole"]
+      },
+      {
+        Sid       = "PassRole", Effect = "Allow", Action = "iam:PassRole", Resource = "arn:aws:iam::111122223333:role/eyes-data-processor"
+        Condition = { StringEquals = { "iam:PassedToService" = "lambda.amazonaws.com" } }
+      },
+    ])
+    error_message = "A deploy may give itself or others permissions: ${aws_iam_policy.github["dev-function"].policy}"
+  }
+  assert {
+    condition = alltrue(flatten([for key, policy in aws_iam_policy.github : [for statement in jsondecode(policy.policy).Statement : [
+      for action in flatten([statement.Action]) : !can(regex("^(iam|sts):|^\\*$", action)) || contains(["ManageRoleWithinBoundary", "ManageRole", "PassRole", "ReadRole"], statement.Sid)
+    ]]]))
+    error_message = "A statement elsewhere touches roles."
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_iam_policy.github["dev-boundary"].policy).Statement) == jsonencode([
+      { Sid = "Read", Effect = "Allow", Action = ["s3:GetObjectVersion", "s3:GetObject"], Resource = "arn:aws:s3:::eyes-raw-data-????????/*" },
+      { Sid = "List", Effect = "Allow", Action = "s3:ListBucket", Resource = "arn:aws:s3:::eyes-raw-data-????????" },
+      { Sid = "Write", Effect = "Allow", Action = ["s3:PutObject", "s3:AbortMultipartUpload"], Resource = "arn:aws:s3:::eyes-processed-data-????????/*" },
+      { Sid = "Log", Effect = "Allow", Action = ["logs:PutLogEvents", "logs:CreateLogStream"], Resource = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-data-processor:*" },
+      {
+        Sid      = "Queues", Effect = "Allow", Action = ["sqs:SendMessage", "sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:DeleteMessage"]
+        Resource = ["arn:aws:sqs:us-east-1:111122223333:eyes-ingestion", "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter"]
+      },
+      {
+        Sid      = "UseKey", Effect = "Allow", Action = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
+        Condition = { StringEquals = {
+          "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes"
+          "kms:ViaService"              = ["s3.us-east-1.amazonaws.com", "sqs.us-east-1.amazonaws.com"]
+        } }
+      },
+      {
+        Sid = "TracesAndInterfaces", Effect = "Allow", Resource = "*"
+        Action = [
+          "xray:PutTraceSegments", "xray:PutTelemetryRecords", "ec2:UnassignPrivateIpAddresses", "ec2:DescribeSubnets",
+          "ec2:DescribeNetworkInterfaces", "ec2:DeleteNetworkInterface", "ec2:CreateNetworkInterface", "ec2:AssignPrivateIpAddresses",
+        ]
+      },
+    ])
+    error_message = "The function's role can become more than it was: ${aws_iam_policy.github["dev-boundary"].policy}"
+  }
+}
+
+run "objects" {
+  command = plan
+
+  assert {
+    condition = jsonencode({ for environment in ["dev", "prod"] : environment => [
+      for statement in jsondecode(aws_iam_policy.github["${environment}-data"].policy).Statement : "${statement.Sid} ${jsonencode(statement.Action)} ${jsonencode(statement.Resource)}"
+      if anytrue([for action in flatten([statement.Action]) : can(regex("Object(Version)?$", action))])
+      ] }) == jsonencode({
+      dev = [
+        "WriteState \"s3:PutObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate\"",
+        "LockState [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"] \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate.tflock\"",
+        "SmokeTest [\"s3:PutObject\",\"s3:GetObjectVersion\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-processed-data-????????/smoke-test/*\"]",
+        "EmptyBuckets [\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-raw-data-????????/*\",\"arn:aws:s3:::eyes-processed-data-????????/*\",\"arn:aws:s3:::eyes-access-log-????????/*\"]",
+      ]
+      prod = [
+        "WriteState \"s3:PutObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate\"",
+        "LockState [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"] \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate.tflock\"",
+        "SmokeTest [\"s3:PutObject\",\"s3:GetObjectVersion\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-prod-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-prod-processed-data-????????/smoke-test/*\"]",
+      ]
+    })
+    error_message = "A deploy may read or change other objects than its state, its smoke test's and, where it may empty buckets, theirs: ${aws_iam_policy.github["dev-data"].policy} ${aws_iam_policy.github["prod-data"].policy}"
+  }
+  assert {
+    condition = jsonencode({ for environment in ["dev", "prod"] : environment => [
+      for statement in jsondecode(aws_iam_policy.github["${environment}-data"].policy).Statement : statement.Sid if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion")
+    ] }) == jsonencode({ dev = ["DeleteKey"], prod = [] })
+    error_message = "GitHub may delete the key of an environment that keeps its data."
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-data"].policy).Statement : [statement.Action, statement.Condition] if statement.Sid == "SmokeTestKey"]) == jsonencode([[["kms:GenerateDataKey", "kms:Decrypt"], {
+      StringEquals = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes", "kms:ViaService" = "s3.us-east-1.amazonaws.com" }
+      StringLike = { "kms:EncryptionContext:aws:s3:arn" = [
+        "arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-raw-data-????????/smoke-test/*",
+        "arn:aws:s3:::eyes-processed-data-????????", "arn:aws:s3:::eyes-processed-data-????????/smoke-test/*",
+      ] }
+    }]])
+    error_message = "The smoke test may use the key for something else: ${aws_iam_policy.github["dev-data"].policy}"
+  }
+}
+
+run "everything_is_named" {
+  command = plan
+
+  # Statements on "*" that hold an action which changes something. Why each is there says policies.tf.
+  assert {
+    condition = jsonencode(flatten([for policy in ["read", "data", "function", "network", "boundary"] : [
+      for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : "${policy}/${statement.Sid}: ${join(" ", flatten([statement.Action]))}"
+      if contains(flatten([statement.Resource]), "*") && anytrue([for action in flatten([statement.Action]) : !can(regex("^[a-z0-9]+:(Get|List|Describe)", action))])
+      ]])) == jsonencode([
+      "data/CreateKey: kms:CreateKey",
+      "function/ManageMapping: lambda:UpdateEventSourceMapping lambda:DeleteEventSourceMapping lambda:CreateEventSourceMapping",
+      "function/ManageUnnamed: sns:Unsubscribe logs:PutQueryDefinition logs:DeleteQueryDefinition",
+      "boundary/TracesAndInterfaces: xray:PutTraceSegments xray:PutTelemetryRecords ec2:UnassignPrivateIpAddresses ec2:DescribeSubnets ec2:DescribeNetworkInterfaces ec2:DeleteNetworkInterface ec2:CreateNetworkInterface ec2:AssignPrivateIpAddresses",
+    ])
+    error_message = "A statement changes things anywhere."
+  }
+  assert {
+    condition     = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-function"].policy).Statement : statement.Condition if statement.Sid == "ManageMapping"]) == jsonencode([{ ArnEquals = { "lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:live"] } }])
+    error_message = "A deploy may feed other functions: ${aws_iam_policy.github["dev-function"].policy}"
+  }
+
+  # A resource without a name of ours is told apart by this environment's tags.
+  assert {
+    condition = alltrue(flatten([for environment in ["dev", "prod"] : [for policy in ["read", "data", "function", "network", "boundary"] : [
+      for statement in jsondecode(aws_iam_policy.github["${environment}-${policy}"].policy).Statement : anytrue([
+        try(statement.Condition.StringEquals["aws:ResourceTag/Environment"] == environment && statement.Condition.StringEquals["aws:ResourceTag/Project"] == "eyes", false),
+        try(statement.Condition.StringEquals["aws:RequestTag/Environment"] == environment && statement.Condition.StringEquals["aws:RequestTag/Project"] == "eyes", false),
+        contains(["List", "ReadMapping", "ManageMapping", "TagMapping", "ManageUnnamed", "TagNewParts", "DeleteInterfaces", "TracesAndInterfaces"], statement.Sid),
+      ]) if anytrue([for resource in flatten([statement.Resource]) : !strcontains(resource, environment == "dev" ? "eyes-" : "eyes-prod") && !can(regex("(:alias/|:dashboard/|:key-alias/)eyes$|tfstate", resource))])
+    ]]]))
+    error_message = "A statement on things without names of this environment is not held to its tags."
+  }
+  assert {
+    condition = jsonencode([for statement in concat(jsondecode(aws_iam_policy.github["dev-data"].policy).Statement, jsondecode(aws_iam_policy.github["dev-network"].policy).Statement) : [statement.Action, statement.Condition] if contains(["TagNewKey", "AdoptDefaultSecurityGroup", "TagNewParts"], statement.Sid)]) == jsonencode([
+      ["kms:TagResource", {
+        Null                 = { "kms:ResourceAliases" = "true" }
+        StringEquals         = { "aws:RequestTag/Environment" = "dev", "aws:RequestTag/Project" = "eyes" }
+        StringEqualsIfExists = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes" }
+      }],
+      ["ec2:CreateTags", { StringEquals = { "ec2:CreateAction" = ["AuthorizeSecurityGroupEgress", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint"] } }],
+      ["ec2:CreateTags", {
+        StringEquals         = { "aws:RequestTag/Environment" = "dev", "aws:RequestTag/Project" = "eyes" }
+        StringEqualsIfExists = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes" }
+      }],
+    ])
+    error_message = "A deploy may put its tags on another environment's things and so take them over."
+  }
+
+  # dev's prefix is also the beginning of prod's names: no pattern of dev may match a name of prod or of a GitHub role.
+  assert {
+    condition = alltrue(flatten([for policy in ["read", "data", "function", "network", "boundary"] : [
+      for resource in flatten([for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : statement.Resource]) : [
+        for name in [
+          "arn:aws:s3:::eyes-prod-raw-data-1234abcd", "arn:aws:s3:::eyes-prod-processed-data-1234abcd", "arn:aws:s3:::eyes-prod-access-log-1234abcd",
+          "arn:aws:s3:::eyes-prod-raw-data-1234abcd/a.json", "arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate",
+          "arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/bootstrap/terraform.tfstate",
+          "arn:aws:lambda:us-east-1:111122223333:function:eyes-prod-data-processor", "arn:aws:lambda:us-east-1:111122223333:layer:eyes-prod-dependencies",
+          "arn:aws:sqs:us-east-1:111122223333:eyes-prod-ingestion", "arn:aws:sqs:us-east-1:111122223333:eyes-prod-dead-letter",
+          "arn:aws:sns:us-east-1:111122223333:eyes-prod-alarms", "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-function-errors",
+          "arn:aws:cloudwatch::111122223333:dashboard/eyes-prod", "arn:aws:kms:us-east-1:111122223333:alias/eyes-prod",
+          "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-prod-data-processor",
+          "arn:aws:iam::111122223333:role/eyes-prod-data-processor", "arn:aws:iam::111122223333:role/eyes-github-dev-apply",
+          "arn:aws:iam::111122223333:role/eyes-github-dev-plan", "arn:aws:iam::111122223333:policy/eyes-github-dev-boundary",
+          "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com",
+        ] : resource == "*" || !can(regex("^${replace(replace(resource, "*", ".*"), "?", ".")}$", name))
+      ]
+    ]]))
+    error_message = "dev may touch what is not its own."
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-function"].policy).Statement : sort(statement.Resource) if statement.Sid == "ManageAlarms"]) == jsonencode([[
+      for alarm in ["dead-letter-queue", "function-duration", "function-errors", "function-throttles", "nothing-processed", "oldest-message", "rejected-files"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-${alarm}"
+    ]])
+    error_message = "A deploy manages other alarms than the module makes: ${aws_iam_policy.github["prod-function"].policy}"
+  }
+}
+
+run "alarms_that_the_module_makes" {
+  command = plan
+
+  module {
+    source = "../modules/monitoring"
+  }
+
+  variables {
+    name              = "eyes"
+    account_id        = "111122223333"
+    region            = "us-east-1"
+    topic_arn         = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+    alarm_arn_pattern = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*"
+    kms_key_arn       = "arn:aws:kms:us-east-1:111122223333:key/k"
+    alarm_emails      = []
+    saved_queries     = true
+    request_metrics   = true
+    watched = {
+      function_name          = "eyes-data-processor", timeout_seconds = 60, log_group_name = "/aws/lambda/eyes-data-processor"
+      metrics_namespace      = "Eyes", raw_bucket = "eyes-raw", ingestion_queue = "eyes-ingestion", dead_letter_queue = "eyes-dead-letter"
+      oldest_message_seconds = 180
+    }
+  }
+
+  assert {
+    condition     = sort(concat([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_name], aws_cloudwatch_metric_alarm.nothing_processed[*].alarm_name)) == tolist([for alarm in ["dead-letter-queue", "function-duration", "function-errors", "function-throttles", "nothing-processed", "oldest-message", "rejected-files"] : "eyes-${alarm}"])
+    error_message = "An alarm came or went: name it in bootstrap/names.tf, or the apply roles cannot manage it."
+  }
+}
+
+run "longest_names_fit" {
+  command = plan
+
+  override_resource {
+    target          = aws_s3_bucket.state
+    override_during = plan
+    values          = { id = "state" }
+  }
+
+  variables {
+    project_name            = "a23456789-123456789-1234567"
+    environments            = ["a234567890"]
+    disposable_environments = ["a234567890"]
+    region                  = "ap-southeast-2"
+    github = {
+      repository       = "a23456789-123456789-123456789-123456789/a23456789-123456789-123456789-123456789-123456789"
+      subject_prefixes = ["repo:a23456789-123456789-123456789-123456789@1234567890/a23456789-123456789-123456789-123456789-123456789@1234567890"]
+    }
+  }
+
+  assert {
+    condition     = alltrue([for policy in aws_iam_policy.github : length(replace(policy.policy, "/\\s/", "")) <= 6144])
+    error_message = "A policy is longer than the 6144 characters that AWS takes: ${jsonencode({ for key, policy in aws_iam_policy.github : key => length(replace(policy.policy, "/\\s/", "")) })}"
+  }
+  assert {
+    condition     = alltrue([for role in aws_iam_role.github : length(replace(role.assume_role_policy, "/\\s/", "")) <= 2048 && length(role.name) <= 64])
+    error_message = "A trust policy is longer than the 2048 characters that AWS takes, or a role's name than 64."
+  }
+}
+
+run "state_bucket" {
+  command = plan
+
+  assert {
+    condition     = aws_s3_bucket.state.bucket == "eyes-tfstate-111122223333-us-east-1" && output.state_bucket_name == "eyes-tfstate-111122223333-us-east-1"
+    error_message = "The state bucket's name must hold project, account and region, so that no two collide."
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_s3_bucket_policy.state.policy).Statement) == jsonencode([
+      for sid, condition in {
+        DenyInsecureTransport = { Bool = { "aws:SecureTransport" = "false" } }
+        DenyOtherAccounts     = { StringNotEquals = { "aws:PrincipalAccount" = "111122223333" } }
+        DenyOutdatedTls       = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
+        } : {
+        Sid       = sid, Effect = "Deny", Principal = "*", Action = "s3:*"
+        Resource  = ["arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/*", "arn:aws:s3:::eyes-tfstate-111122223333-us-east-1"]
+        Condition = condition
+      }
+    ])
+    error_message = "The state bucket's policy changed: ${aws_s3_bucket_policy.state.policy}"
+  }
+  assert {
+    condition     = aws_s3_bucket_versioning.state.versioning_configuration[0].status == "Enabled"
+    error_message = "The state has no versions."
+  }
+  assert {
+    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.state.rule : "${rule.noncurrent_version_expiration[0].noncurrent_days} ${rule.noncurrent_version_expiration[0].newer_noncurrent_versions}" if rule.status == "Enabled" && length(rule.noncurrent_version_expiration) > 0] == ["365 20"]
+    error_message = "A state's versions must stay for a year, and the last 20 for ever."
+  }
+  assert {
+    condition     = [for rule in aws_s3_bucket_lifecycle_configuration.state.rule : rule.abort_incomplete_multipart_upload[0].days_after_initiation if rule.status == "Enabled" && length(rule.abort_incomplete_multipart_upload) > 0] == [1]
+    error_message = "Stale multipart uploads are not aborted after a day."
+  }
+  assert {
+    condition     = one(aws_s3_bucket_server_side_encryption_configuration.state.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
+    error_message = "The state must be encrypted as the S3 backend asks for."
+  }
+  assert {
+    condition = (
+      aws_s3_bucket_public_access_block.state.block_public_acls && aws_s3_bucket_public_access_block.state.block_public_policy &&
+      aws_s3_bucket_public_access_block.state.ignore_public_acls && aws_s3_bucket_public_access_block.state.restrict_public_buckets
+    )
+    error_message = "Public access is not blocked in all four ways."
+  }
+  assert {
+    condition     = aws_s3_bucket_ownership_controls.state.rule[0].object_ownership == "BucketOwnerEnforced"
+    error_message = "ACLs are on."
+  }
+}

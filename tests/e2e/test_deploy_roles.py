@@ -1,0 +1,401 @@
+"""bootstrap, and the roles that it makes for GitHub: what their tokens open, and what stays closed.
+
+It has a local AWS of its own, in which nothing is there at first.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from conftest import RECORDS, ROOT, free_port, is_false_drift, wait_for
+from local_aws import REGION, LocalAws
+
+ACCOUNT = "000000000000"
+PROJECT = "ikerian-data-pipeline"
+STATE_BUCKET = f"{PROJECT}-tfstate-{ACCOUNT}-{REGION}"
+BOUNDARY = f"{PROJECT}-github-dev-boundary"
+GITHUB = {"repository": "acme/retina", "subject_prefixes": ["repo:acme@1/retina@2"]}
+PULL_REQUEST, MAIN = "repo:acme@1/retina@2:pull_request", "repo:acme@1/retina@2:ref:refs/heads/main"
+DEV, PROD = "repo:acme@1/retina@2:environment:dev", "repo:acme@1/retina@2:environment:prod"
+
+
+def token(subject: str, audience: str = "sts.amazonaws.com") -> str:
+    """Return an identity token of GitHub. The local AWS reads it and does not check its signature."""
+    claims = {"iss": "https://token.actions.githubusercontent.com", "sub": subject, "aud": audience}
+    parts = [json.dumps({"alg": "RS256", "typ": "JWT"}), json.dumps(claims), "signature"]
+    return ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
+
+
+@dataclass
+class Caller:
+    """Somebody in the account: the administrator, or a workflow that has taken on a role."""
+
+    aws: LocalAws
+    credentials: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        environment = self.aws.environment() | self.credentials
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            verify=environment["AWS_CA_BUNDLE"],
+            region_name=REGION,
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
+        )
+
+    def terraform(self, *arguments: str, folder: str = ".", check: bool = True) -> subprocess.CompletedProcess[str]:
+        data = {"TF_DATA_DIR": str(self.aws.folder / "terraform" / folder)}
+        run = subprocess.run(
+            ["terraform", f"-chdir={folder}", *arguments],
+            cwd=ROOT,
+            env=self.aws.full_environment() | self.credentials | data,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or run.returncode == 0, run.stdout + run.stderr
+        return run
+
+    def init(self, key: str, folder: str = ".") -> None:
+        settings = {"bucket": STATE_BUCKET, "key": key, "region": REGION, "encrypt": "true", "use_lockfile": "true"}
+        options = [f"-backend-config={name}={value}" for name, value in settings.items()]
+        self.terraform("init", "-input=false", "-reconfigure", "-lockfile=readonly", *options, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def administrator() -> Iterator[Caller]:
+    """Return the administrator of an empty account."""
+    script = ". scripts/lib.sh; find_python; python_env .venv/local-aws scripts/local-aws.txt"
+    subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True)
+    aws = LocalAws(port=free_port())
+    start = [str(aws.python), "scripts/local_aws.py", "start"]
+    subprocess.run(start, cwd=ROOT, env=os.environ | {"LOCAL_AWS_PORT": str(aws.port)}, check=True)
+    yield Caller(aws, {})
+    aws.stop()
+    shutil.rmtree(aws.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def bootstrapped(administrator: Caller) -> Caller:
+    """Apply bootstrap to a bare state bucket."""
+    variables = {"environments": ["dev", "prod"], "github": GITHUB}
+    (administrator.aws.folder / "bootstrap.tfvars.json").write_text(json.dumps(variables))
+    administrator.client("s3").create_bucket(Bucket=STATE_BUCKET)
+    administrator.init("bootstrap/terraform.tfstate", folder="bootstrap")
+    administrator.terraform(
+        "apply", "-input=false", "-auto-approve", bootstrap_variables(administrator), folder="bootstrap"
+    )
+    return administrator
+
+
+def bootstrap_variables(caller: Caller) -> str:
+    return f"-var-file={caller.aws.folder / 'bootstrap.tfvars.json'}"
+
+
+def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = "sts.amazonaws.com") -> Caller:
+    """Take on a role with a token, as a workflow does. Raises ClientError when it is refused."""
+    answer = bootstrapped.client("sts").assume_role_with_web_identity(
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{PROJECT}-github-{role}",
+        RoleSessionName="workflow",
+        WebIdentityToken=token(subject, audience),
+    )["Credentials"]
+    credentials = {
+        "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": answer["SessionToken"],
+    }
+    return Caller(bootstrapped.aws, credentials)
+
+
+def pipeline_variables(caller: Caller) -> str:
+    path = caller.aws.folder / "dev.tfvars.json"
+    path.write_text(json.dumps({"environments": {"dev": {"permissions_boundary": BOUNDARY}}}))
+    return f"-var-file={path}"
+
+
+@pytest.fixture(scope="module")
+def deployer(bootstrapped: Caller) -> Caller:
+    """Take on dev's apply role, and deploy dev from scratch with it."""
+    deployer = workflow(bootstrapped, "dev-apply", DEV)
+    deployer.init("dev/terraform.tfstate")
+    deployer.terraform("apply", "-input=false", "-auto-approve", pipeline_variables(deployer))
+    return deployer
+
+
+@pytest.fixture(scope="module")
+def planner(bootstrapped: Caller, deployer: Caller) -> Caller:
+    assert deployer
+    return workflow(bootstrapped, "dev-plan", PULL_REQUEST)
+
+
+@pytest.fixture(scope="module")
+def pipeline(deployer: Caller) -> dict[str, str]:
+    outputs: dict[str, dict[str, str]] = json.loads(deployer.terraform("output", "-json", "pipelines").stdout)
+    return outputs["dev"]
+
+
+def refused(call: Callable[[], object]) -> bool:
+    """Return whether a call is refused for want of permission. Raises what else is wrong with it."""
+    try:
+        call()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException", "403"):
+            return True
+        raise
+    return False
+
+
+def test_bootstrap_adopts_the_bucket_and_has_nothing_to_do_the_second_time(bootstrapped: Caller) -> None:
+    s3 = bootstrapped.client("s3")
+    assert s3.get_bucket_versioning(Bucket=STATE_BUCKET)["Status"] == "Enabled"
+    assert s3.head_object(Bucket=STATE_BUCKET, Key="bootstrap/terraform.tfstate")["ServerSideEncryption"] == "AES256"
+    options = ["plan", "-input=false", "-detailed-exitcode", bootstrap_variables(bootstrapped)]
+    again = bootstrapped.terraform(*options, folder="bootstrap", check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "subject", "audience"),
+    [
+        ("dev-plan", "repo:acme@1/other@3:pull_request", "sts.amazonaws.com"),
+        ("dev-plan", "repo:acme/retina:pull_request", "sts.amazonaws.com"),
+        ("dev-plan", "repo:acme@1/retina@2:ref:refs/heads/feature", "sts.amazonaws.com"),
+        ("dev-plan", DEV, "sts.amazonaws.com"),
+        ("dev-plan", MAIN, "https://github.com/acme"),
+        ("dev-apply", PULL_REQUEST, "sts.amazonaws.com"),
+        ("dev-apply", MAIN, "sts.amazonaws.com"),
+        ("dev-apply", PROD, "sts.amazonaws.com"),
+        ("dev-apply", "repo:acme@1/other@3:environment:dev", "sts.amazonaws.com"),
+        ("dev-apply", f"{DEV}x", "sts.amazonaws.com"),
+        ("dev-apply", DEV, "https://github.com/acme"),
+        ("prod-apply", DEV, "sts.amazonaws.com"),
+    ],
+)
+def test_no_other_token_opens_a_role(bootstrapped: Caller, role: str, subject: str, audience: str) -> None:
+    assert refused(lambda: workflow(bootstrapped, role, subject, audience))
+
+
+def test_each_role_opens_to_its_tokens(bootstrapped: Caller) -> None:
+    tokens = [("dev-plan", PULL_REQUEST), ("dev-plan", MAIN), ("dev-apply", DEV), ("prod-apply", PROD)]
+    names = [
+        workflow(bootstrapped, role, subject).client("sts").get_caller_identity()["Arn"] for role, subject in tokens
+    ]
+    assert names == [f"arn:aws:sts::{ACCOUNT}:assumed-role/{PROJECT}-github-{role}/workflow" for role, _ in tokens]
+
+
+def test_what_the_apply_role_deployed_passes_its_smoke_test(deployer: Caller, pipeline: dict[str, str]) -> None:
+    s3, key = deployer.client("s3"), "smoke-test/file.json"
+    raw, processed = pipeline["raw_data_bucket_name"], pipeline["processed_data_bucket_name"]
+    s3.put_object(Bucket=raw, Key=key, Body=RECORDS)
+
+    def result() -> bytes | None:
+        try:
+            return bytes(s3.get_object(Bucket=processed, Key=key)["Body"].read())
+        except s3.exceptions.NoSuchKey:
+            return None
+
+    assert json.loads(wait_for("the smoke test's result", result)) == json.loads(RECORDS)
+    for bucket in (raw, processed):
+        for version in s3.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
+            s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+        assert "Versions" not in s3.list_object_versions(Bucket=bucket, Prefix=key)
+
+
+def test_the_apply_role_rolls_back(deployer: Caller, pipeline: dict[str, str]) -> None:
+    functions, name = deployer.client("lambda"), pipeline["lambda_function_name"]
+    versions = [version["Version"] for version in functions.list_versions_by_function(FunctionName=name)["Versions"]]
+    live = functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
+    assert live in versions
+    assert functions.update_alias(FunctionName=name, Name="live", FunctionVersion=live)["FunctionVersion"] == live
+
+
+def test_the_plan_role_plans_without_a_change(planner: Caller) -> None:
+    planner.init("dev/terraform.tfstate")
+    saved = str(planner.aws.folder / "drift.tfplan")
+    planner.terraform("plan", "-input=false", "-lock=false", f"-out={saved}", pipeline_variables(planner))
+    changes = json.loads(planner.terraform("show", "-json", saved).stdout)["resource_changes"]
+    touched = {change["address"]: change["change"]["actions"] for change in changes}
+    real = {address: actions for address, actions in touched.items() if not is_false_drift(address)}
+    assert {address: actions for address, actions in real.items() if actions not in (["no-op"], ["read"])} == {}
+
+
+# Calls that must be refused: service, call and what it is about. A name in braces is one of the surroundings.
+type Call = tuple[str, str, dict[str, Any]]
+
+STATE = {"Bucket": STATE_BUCKET, "Key": "dev/terraform.tfstate"}
+RAW_OBJECT = {"Bucket": "{raw_data_bucket_name}", "Key": "a.json"}
+READING: dict[str, Call] = {
+    "read a raw object": ("s3", "get_object", RAW_OBJECT),
+    "read a version": ("s3", "get_object", RAW_OBJECT | {"VersionId": "{version}"}),
+    "read a result": ("s3", "get_object", {"Bucket": "{processed_data_bucket_name}", "Key": "a.json"}),
+    "write an object": ("s3", "put_object", RAW_OBJECT | {"Body": b""}),
+    "read prod's state": ("s3", "get_object", STATE | {"Key": "prod/terraform.tfstate"}),
+    "write prod's state": ("s3", "put_object", STATE | {"Key": "prod/terraform.tfstate", "Body": b""}),
+    "delete its state": ("s3", "delete_object", STATE),
+    "read a message": ("sqs", "receive_message", {"QueueUrl": "{dead_letter_queue_url}"}),
+    "read the log": ("logs", "filter_log_events", {"logGroupName": "{log_group_name}"}),
+    "decrypt": ("kms", "decrypt", {"CiphertextBlob": "{secret}", "KeyId": "{key}"}),
+    "start the function": ("lambda", "invoke", {"FunctionName": "{lambda_function_name}", "Payload": b"{}"}),
+}
+
+ALIAS = {"FunctionName": "{lambda_function_name}", "Name": "live", "FunctionVersion": "1"}
+CHANGING: dict[str, Call] = {
+    "write its state": ("s3", "put_object", STATE | {"Body": b""}),
+    "lock its state": ("s3", "put_object", STATE | {"Key": "dev/terraform.tfstate.tflock", "Body": b""}),
+    "delete an object": ("s3", "delete_object", RAW_OBJECT),
+    "change the function": ("lambda", "update_alias", ALIAS),
+    "change the bucket": ("s3", "delete_bucket_policy", {"Bucket": "{raw_data_bucket_name}"}),
+}
+
+NOBODY = json.dumps({"Version": "2012-10-17", "Statement": []})
+ANYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+BOUNDARY_ARN = f"arn:aws:iam::{ACCOUNT}:policy/{BOUNDARY}"
+PROVIDER = {"OpenIDConnectProviderArn": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"}
+PROD_FUNCTION, ITSELF = f"{PROJECT}-prod-data-processor", f"{PROJECT}-github-dev-apply"
+MORE = {"PolicyName": "more", "PolicyDocument": ANYTHING}
+NEW_ROLE = {"RoleName": f"{PROJECT}-admin", "AssumeRolePolicyDocument": NOBODY, "PermissionsBoundary": BOUNDARY_ARN}
+OWN_ROLE = {"RoleName": "{lambda_function_name}"}
+QUEUE_ARN = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{PROJECT}-ingestion"
+
+
+def key_tags(environment: str) -> dict[str, list[dict[str, str]]]:
+    return {"Tags": [{"TagKey": "Project", "TagValue": PROJECT}, {"TagKey": "Environment", "TagValue": environment}]}
+
+
+ELSEWHERE: dict[str, Call] = {
+    "open the state bucket": ("s3", "delete_bucket_policy", {"Bucket": STATE_BUCKET}),
+    "make another bucket": ("s3", "create_bucket", {"Bucket": f"{PROJECT}-elsewhere-12345678"}),
+    "make prod's bucket": ("s3", "create_bucket", {"Bucket": f"{PROJECT}-prod-raw-data-12345678"}),
+    "open prod's bucket": ("s3", "delete_bucket_policy", {"Bucket": "{prod_bucket}"}),
+    "delete prod's bucket": ("s3", "delete_bucket", {"Bucket": "{prod_bucket}"}),
+    "make another role": ("iam", "create_role", NEW_ROLE),
+    "permit prod's role": ("iam", "put_role_policy", {"RoleName": PROD_FUNCTION} | MORE),
+    "delete prod's role": ("iam", "delete_role", {"RoleName": PROD_FUNCTION}),
+    "permit itself": ("iam", "put_role_policy", {"RoleName": ITSELF} | MORE),
+    "trust others": ("iam", "update_assume_role_policy", {"RoleName": ITSELF, "PolicyDocument": NOBODY}),
+    "change the boundary": ("iam", "create_policy_version", {"PolicyArn": BOUNDARY_ARN, "PolicyDocument": ANYTHING}),
+    "remove the boundary": ("iam", "delete_role_permissions_boundary", OWN_ROLE),
+    "widen the boundary": ("iam", "put_role_permissions_boundary", OWN_ROLE | {"PermissionsBoundary": ADMINISTRATOR}),
+    "attach a policy": ("iam", "attach_role_policy", OWN_ROLE | {"PolicyArn": ADMINISTRATOR}),
+    "trust another issuer": ("iam", "create_open_id_connect_provider", {"Url": "https://example.org"}),
+    "remove the issuer": ("iam", "delete_open_id_connect_provider", PROVIDER),
+    "delete prod's function": ("lambda", "delete_function", {"FunctionName": PROD_FUNCTION}),
+    "feed prod's function": (
+        "lambda",
+        "create_event_source_mapping",
+        {"EventSourceArn": QUEUE_ARN, "FunctionName": PROD_FUNCTION},
+    ),
+    "make prod's queue": ("sqs", "create_queue", {"QueueName": f"{PROJECT}-prod-ingestion"}),
+    "delete prod's alarm": ("cloudwatch", "delete_alarms", {"AlarmNames": [f"{PROJECT}-prod-function-errors"]}),
+    "delete prod's dashboard": ("cloudwatch", "delete_dashboards", {"DashboardNames": [f"{PROJECT}-prod"]}),
+    "delete prod's key": ("kms", "schedule_key_deletion", {"KeyId": "{prod_key}"}),
+    "take prod's key over": ("kms", "tag_resource", {"KeyId": "{prod_key}"} | key_tags("dev")),
+    "make a key for prod": ("kms", "create_key", key_tags("prod")),
+}
+
+
+def attempt(caller: Caller, call: Call, surroundings: Mapping[str, Any]) -> object:
+    service, name, arguments = call
+    names = {f"{{{name}}}": value for name, value in surroundings.items()}
+    filled = {key: names.get(value, value) if isinstance(value, str) else value for key, value in arguments.items()}
+    return getattr(caller.client(service), name)(**filled)
+
+
+@pytest.fixture(scope="module")
+def surroundings(administrator: Caller, pipeline: dict[str, str]) -> dict[str, Any]:
+    """Add data to dev, and things of prod beside it, so that only permission can be missing."""
+    s3, kms = administrator.client("s3"), administrator.client("kms")
+    version = s3.put_object(Bucket=pipeline["raw_data_bucket_name"], Key="a.json", Body=RECORDS)["VersionId"]
+    s3.get_waiter("object_exists").wait(
+        Bucket=pipeline["processed_data_bucket_name"], Key="a.json", WaiterConfig={"Delay": 1}
+    )
+    s3.put_object(Bucket=STATE_BUCKET, Key="prod/terraform.tfstate", Body=b"{}")
+    prod_bucket = f"{PROJECT}-prod-raw-data-abcdefgh"
+    s3.create_bucket(Bucket=prod_bucket)
+    administrator.client("iam").create_role(RoleName=f"{PROJECT}-prod-data-processor", AssumeRolePolicyDocument=NOBODY)
+    prod_key = kms.create_key(**key_tags("prod"))["KeyMetadata"]["KeyId"]
+    key = kms.describe_key(KeyId=f"alias/{PROJECT}")["KeyMetadata"]["KeyId"]
+    secret = kms.encrypt(KeyId=key, Plaintext=b"secret")["CiphertextBlob"]
+    return pipeline | {
+        "version": version,
+        "prod_bucket": prod_bucket,
+        "prod_key": prod_key,
+        "key": key,
+        "secret": secret,
+    }
+
+
+@pytest.mark.parametrize("what", [*READING, *CHANGING])
+def test_the_plan_role_cannot(planner: Caller, surroundings: dict[str, Any], what: str) -> None:
+    assert refused(lambda: attempt(planner, (READING | CHANGING)[what], surroundings))
+
+
+@pytest.mark.parametrize("what", [*READING, *ELSEWHERE])
+def test_the_apply_role_cannot(deployer: Caller, surroundings: dict[str, Any], what: str) -> None:
+    assert refused(lambda: attempt(deployer, (READING | ELSEWHERE)[what], surroundings))
+
+
+def test_a_role_without_the_boundary_is_refused_and_one_within_it_gains_nothing(
+    deployer: Caller, surroundings: dict[str, Any]
+) -> None:
+    iam, function = deployer.client("iam"), surroundings["lambda_function_name"]
+    unbounded = workflow(deployer, "prod-apply", PROD).client("iam")
+    assert refused(
+        lambda: unbounded.put_role_policy(
+            RoleName=f"{PROJECT}-prod-data-processor", PolicyName="more", PolicyDocument=ANYTHING
+        )
+    )
+    iam.put_role_policy(RoleName=function, PolicyName="more", PolicyDocument=ANYTHING)
+    trust = iam.get_role(RoleName=function)["Role"]["AssumeRolePolicyDocument"]
+    everybody = {
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "Action": "sts:AssumeRole"}
+        ]
+    }
+    iam.update_assume_role_policy(RoleName=function, PolicyDocument=json.dumps(everybody))
+    try:
+        role = f"arn:aws:iam::{ACCOUNT}:role/{function}"
+        answer = (
+            Caller(deployer.aws, {}).client("sts").assume_role(RoleArn=role, RoleSessionName="thief")["Credentials"]
+        )
+        thief = Caller(
+            deployer.aws,
+            {
+                "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
+                "AWS_SECRET_ACCESS_KEY": answer["SecretAccessKey"],
+                "AWS_SESSION_TOKEN": answer["SessionToken"],
+            },
+        )
+        assert refused(lambda: thief.client("iam").create_user(UserName="thief"))
+        assert refused(
+            lambda: thief.client("s3").delete_object(Bucket=surroundings["raw_data_bucket_name"], Key="a.json")
+        )
+        assert refused(lambda: thief.client("s3").list_objects_v2(Bucket=surroundings["prod_bucket"]))
+    finally:
+        iam.update_assume_role_policy(RoleName=function, PolicyDocument=json.dumps(trust))
+        iam.delete_role_policy(RoleName=function, PolicyName="more")
+
+
+def test_the_apply_role_destroys_what_it_deployed(deployer: Caller, surroundings: dict[str, Any]) -> None:
+    deployer.terraform("destroy", "-input=false", "-auto-approve", pipeline_variables(deployer))
+    administrator = Caller(deployer.aws, {})
+    names = [bucket["Name"] for bucket in administrator.client("s3").list_buckets()["Buckets"]]
+    assert not [
+        name for name in names if name.startswith((f"{PROJECT}-raw", f"{PROJECT}-processed", f"{PROJECT}-access"))
+    ]
+    assert surroundings["prod_bucket"] in names
+    assert administrator.client("lambda").list_functions()["Functions"] == []
+    roles = [role["RoleName"] for role in administrator.client("iam").list_roles()["Roles"]]
+    assert f"{PROJECT}-data-processor" not in roles
+    assert f"{PROJECT}-prod-data-processor" in roles
