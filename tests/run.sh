@@ -11,7 +11,7 @@ other_parts='controls bench'
 usage() {
   cat <<'EOF'
 usage: ./tests/run.sh [PART...]      all parts without a name
-  static      formats, linters, types
+  static      formats, linters, types, workflows
   terraform   terraform test: names, policies as rendered, validation
   unit        the handler and the scripts, on moto
   scan        checkov on the Terraform
