@@ -20,6 +20,7 @@ import operate
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.validate import validate_parameters
 from operations import audit, core, log, queues
 
 import lambda_function
@@ -837,3 +838,33 @@ def test_bad_use_is_refused_by_a_usage_line(capsys: pytest.CaptureFixture[str], 
         operate.main(arguments)
     assert refused.value.code == 2
     assert capsys.readouterr().err.startswith("usage: ./deploy.sh ")
+
+
+# --- the runbook ------------------------------------------------------------------------------------------------------
+
+RUNBOOK = (Path(operate.__file__).parents[1] / "docs/operations.md").read_text()
+
+
+def test_the_runbook_has_a_section_for_every_alarm() -> None:
+    alarms = (Path(operate.__file__).parents[1] / "modules/monitoring/alarms.tf").read_text()
+    names = set(re.findall(r"^    ([a-z-]+) = \{$", alarms, re.M)) | {"nothing-processed"}
+    assert names == set(re.findall(r"^### ([a-z]+-[a-z-]+)$", RUNBOOK, re.M))
+
+
+def test_the_runbook_has_a_row_for_every_reason() -> None:
+    documented = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", RUNBOOK.partition("## Rejected files")[2], re.M)
+    codes = re.findall(r"\w+", lambda_function.Rejected.__doc__ or "")
+    readme = (Path(operate.__file__).parents[1] / "README.md").read_text()
+    reasons = re.findall(r"^\| `(\w+)` \|", readme.partition("| reason | meaning |")[2].partition("\n\n")[0], re.M)
+    assert set(reasons) <= set(documented)
+    assert set(reasons) <= set(codes)
+    for reason in re.findall(r'Failure\("(\w+)"\)', Path(lambda_function.__file__).read_text()):
+        assert f"`{reason}`" in RUNBOOK
+
+
+def test_the_runbooks_job_is_one_that_s3_takes() -> None:
+    job = json.loads(re.findall(r"```json\n(.*?)```", RUNBOOK, re.S)[0])
+    s3control = make("s3control")
+    shape = s3control.meta.service_model.operation_model("CreateJob").input_shape
+    assert validate_parameters(job, shape) is None
+    assert job["Operation"]["LambdaInvoke"]["InvocationSchemaVersion"] == "2.0"
