@@ -136,7 +136,19 @@ def test_help_names_every_verb(word: str) -> None:
     result = run("./deploy.sh", word)
     assert result.returncode == 0
     verbs = [line.split()[0] for line in result.stdout.splitlines()[1:]]
-    assert verbs == ["local", "build", "bootstrap", "plan", "apply", "deploy", "rollback", "drift", "destroy", "unlock", "help"]
+    assert verbs == [
+        "local",
+        "build",
+        "bootstrap",
+        "plan",
+        "apply",
+        "deploy",
+        "rollback",
+        "drift",
+        "destroy",
+        "unlock",
+        "help",
+    ]
 
 
 def test_the_documented_costs_are_the_computed_ones() -> None:

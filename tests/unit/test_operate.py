@@ -866,5 +866,5 @@ def test_the_runbooks_job_is_one_that_s3_takes() -> None:
     job = json.loads(re.findall(r"```json\n(.*?)```", RUNBOOK, re.S)[0])
     s3control = make("s3control")
     shape = s3control.meta.service_model.operation_model("CreateJob").input_shape
-    assert validate_parameters(job, shape) is None
+    validate_parameters(job, shape)
     assert job["Operation"]["LambdaInvoke"]["InvocationSchemaVersion"] == "2.0"
