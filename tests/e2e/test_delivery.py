@@ -115,9 +115,7 @@ def test_the_first_deploy_made_the_state_bucket_safe(clone: Clone) -> None:
     assert keys == {"bootstrap/terraform.tfstate", "dev/terraform.tfstate"}
 
 
-def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothing(
-    clone: Clone, tmp_path: Path
-) -> None:
+def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothing(clone: Clone, tmp_path: Path) -> None:
     other = Clone(tmp_path, clone.account)
     assert "Apply complete! Resources: 0 added, 0 changed, 0 destroyed." in other.run("bootstrap", "dev")
     assert changes(other.run("deploy", "dev")) == []

@@ -1,7 +1,8 @@
-"""The verbs that operate a pipeline, as a person types them, in both modes; and the runbook's commands."""
+"""The verbs that operate a pipeline, in both modes, and the commands of the runbook."""
 
 import json
 import re
+import shlex
 import subprocess
 from typing import Any
 
@@ -13,15 +14,12 @@ BAD = b'[{"patient_id": "P-1"}]'
 MENDED = b'[{"patient_id": "P-1", "patient_name": "Name"}, {"patient_id": "P-2", "patient_name": "Name"}]'
 
 
-def name_of(pipeline: Pipeline) -> str:
-    return "prod" if "-prod-" in pipeline.function else "dev"
-
-
-def run(aws: LocalAws, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb on a pipeline, as ./deploy.sh does."""
     return subprocess.run(
-        ["./deploy.sh", *arguments],
+        [".venv/bin/python", "scripts/operate.py", *arguments],
         cwd=ROOT,
-        env=aws.full_environment(),
+        env=pipeline.aws.full_environment() | {"PIPELINE": json.dumps(pipeline.outputs)} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -29,27 +27,27 @@ def run(aws: LocalAws, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def answer(aws: LocalAws, verb: str, pipeline: Pipeline, *options: str) -> tuple[int, list[dict[str, Any]]]:
+def answer(pipeline: Pipeline, verb: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """Run a verb with --json; return its exit code and what it says."""
-    done = run(aws, verb, name_of(pipeline), "--json", *options)
+    done = run(pipeline, verb, "--json", *options)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     assert "error:" not in done.stderr
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def audit(aws: LocalAws, pipeline: Pipeline, *options: str) -> tuple[int, dict[str, str]]:
+def audit(pipeline: Pipeline, *options: str) -> tuple[int, dict[str, str]]:
     """Audit the keys of these tests; return the exit code and the state of each key that is not processed."""
-    code, lines = answer(aws, "audit", pipeline, "--prefix", "operate/", "--in-flight", "0", *options)
+    code, lines = answer(pipeline, "audit", "--prefix", "operate/", "--in-flight", "0", *options)
     return code, {line["key"]: line["state"] for line in lines if "state" in line}
 
 
 @pytest.mark.usefixtures("quick_redelivery")
-def test_nothing_is_lost_and_it_can_be_proved(pipeline: Pipeline, aws: LocalAws) -> None:
+def test_nothing_is_lost_and_it_can_be_proved(pipeline: Pipeline) -> None:
     s3 = pipeline.s3
     keys = [f"operate/{name}.json" for name in ("good", "deleted", "replaced", "sourceless", "a b+c%25é")]
     for key, version in [(key, pipeline.upload(key, RECORDS)) for key in keys]:
         pipeline.await_result(key, version)
-    assert audit(aws, pipeline, "--deep") == (0, {})
+    assert audit(pipeline, "--deep") == (0, {})
 
     s3.delete_object(Bucket=pipeline.processed, Key="operate/deleted.json")
     s3.put_object(Bucket=pipeline.processed, Key="operate/replaced.json", Body=b"[]")
@@ -59,71 +57,66 @@ def test_nothing_is_lost_and_it_can_be_proved(pipeline: Pipeline, aws: LocalAws)
         "operate/replaced.json": "tampered",
         "operate/sourceless.json": "orphaned",
     }
-    assert audit(aws, pipeline) == (1, faults)
-    assert audit(aws, pipeline, "--repair") == (1, faults)
+    assert audit(pipeline) == (1, faults)
+    assert audit(pipeline, "--repair") == (1, faults)
     orphan = {"operate/sourceless.json": "orphaned"}
-    wait_for("the repaired results", lambda: audit(aws, pipeline) == (0, orphan))
+    wait_for("the repaired results", lambda: audit(pipeline) == (0, orphan))
 
     # A bad file: in the dead-letter queue with its reason, in the audit as rejected, and through when it is mended.
     pipeline.upload("operate/bad.json", BAD)
 
     def failed() -> list[dict[str, Any]]:
-        return answer(aws, "failures", pipeline)[1][:-1]
+        return answer(pipeline, "failures")[1][:-1]
 
     (failure,) = wait_for("the failed event", failed)
     assert failure["key"] == "operate/bad.json"
     assert failure["reason"] == "missing_field record=0 field=patient_name"
     assert failed() == [failure]
-    assert audit(aws, pipeline) == (0, orphan | {"operate/bad.json": "rejected"})
-    code, (again,) = answer(aws, "redrive", pipeline, "--key", "operate/bad.json")
+    assert audit(pipeline) == (0, orphan | {"operate/bad.json": "rejected"})
+    code, (again,) = answer(pipeline, "redrive", "--key", "operate/bad.json")
     assert (code, again["outcome"], again["reason"]) == (1, "rejected", failure["reason"])
     wait_for("the failed event to come back", failed)
     version = pipeline.upload("operate/bad.json", MENDED)
     pipeline.await_result("operate/bad.json", version)
-    code, (through,) = answer(aws, "redrive", pipeline)
+    code, (through,) = answer(pipeline, "redrive")
     assert (code, through) == (0, {"key": "operate/bad.json", "outcome": "processed", "reason": ""})
-    assert answer(aws, "failures", pipeline) == (0, [{"summary": {"messages": 0}}])
-    assert audit(aws, pipeline, "--deep") == (0, orphan)
+    assert answer(pipeline, "failures") == (0, [{"summary": {"messages": 0}}])
+    assert audit(pipeline, "--deep") == (0, orphan)
 
 
-def test_reprocess_makes_results_again(pipeline: Pipeline, aws: LocalAws) -> None:
+def test_reprocess_makes_results_again(pipeline: Pipeline) -> None:
     keys = [f"operate-again/{n}.json" for n in range(12)]
     for key, version in [(key, pipeline.upload(key, RECORDS)) for key in keys]:
         pipeline.await_result(key, version)
     for key in keys:
         pipeline.s3.delete_object(Bucket=pipeline.processed, Key=key)
-    done = run(aws, "reprocess", name_of(pipeline), "--prefix", "operate-again/", "--since", "1h")
+    done = run(pipeline, "reprocess", "--prefix", "operate-again/", "--since", "1h")
     assert done.returncode == 0, done.stderr
     for key in keys:
         wait_for(f"the result of {key}", lambda key=key: pipeline.result(key))  # type: ignore[misc]
 
 
-def test_status_and_logs_tell_what_has_happened(pipeline: Pipeline, aws: LocalAws) -> None:
+def test_status_and_logs_tell_what_has_happened(pipeline: Pipeline) -> None:
     pipeline.await_result("operate-last.json", pipeline.upload("operate-last.json", RECORDS))
 
     def last() -> str | None:
-        screen = run(aws, "status", name_of(pipeline))
+        screen = run(pipeline, "status")
         assert screen.returncode == 0, screen.stderr
         return screen.stdout if "last processed    operate-last.json, " in screen.stdout else None
 
     screen = wait_for("the last file in the status", last)
     assert re.search(rf"^function          {pipeline.function}, version \d+, code \S+", screen, re.MULTILINE)
     assert re.search(r"^in the last hour  [\d,]+ files in, [\d,]+ out, ", screen, re.MULTILINE)
-    log = run(aws, "logs", name_of(pipeline), "--once")
+    log = run(pipeline, "logs", "--once")
     assert re.search(r"  processed  operate-last\.json  version \S+  1 records  ", log.stdout)
 
 
-def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline, aws: LocalAws) -> None:
+def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None:
     pipeline.iam.create_user(UserName="onlooker")
     key = pipeline.iam.create_access_key(UserName="onlooker")["AccessKey"]
-    outputs = {"PIPELINE": json.dumps(pipeline.outputs)}
-    environment = aws.full_environment() | outputs
-    environment |= {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    caller = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
     for verb in (["audit"], ["failures"], ["redrive"], ["reprocess", "--prefix", ""], ["status"], ["logs", "--once"]):
-        done = subprocess.run(
-            [".venv/bin/python", "scripts/operate.py", *verb],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = run(pipeline, *verb, **caller)
         assert done.returncode == 1
         assert done.stdout == ""
         assert re.fullmatch(r"error: AWS refuses \w+\. These credentials need .*", done.stderr.splitlines()[-1])
@@ -139,7 +132,13 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_runbook_works(both: dict[str, Pipeline], aws: LocalAws, command: str) -> None:
-    program, *arguments = command.split()
-    assert program == "./deploy.sh"
-    done = run(aws, *arguments)
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=ROOT,
+        env=aws.full_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
