@@ -12,12 +12,13 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
@@ -115,13 +116,28 @@ def inventoried(pipeline: Pipeline, manifest: str, prefix: str) -> Iterator[Row]
     if content["fileFormat"] != "CSV" or not {"Key", "VersionId", "IsLatest", "IsDeleteMarker"} <= set(columns):
         raise Problem("the inventory must be in CSV, of all versions. Change its configuration and wait for the next.")
     for file in content["files"]:
-        with gzip.open(pipeline.s3.get_object(Bucket=place, Key=file["key"])["Body"], "rt", newline="") as lines:
+        with tempfile.TemporaryFile() as data, gzip.open(data, "rt", newline="") as lines:
+            fetch(pipeline, place, file, data)
             for values in csv.reader(lines):
                 row = dict(zip(columns, values, strict=True))
                 name = unquote_plus(row["Key"])
                 if row["IsLatest"] == "true" and name.endswith(".json") and name.startswith(prefix):
                     deleted = row["IsDeleteMarker"] == "true"
                     yield Row(name) if deleted else Row(name, row["VersionId"], row.get("ETag", ""))
+
+
+def fetch(pipeline: Pipeline, bucket: str, file: dict[str, Any], data: IO[bytes]) -> None:
+    """Put a file of an inventory on disk: looking at its objects takes longer than S3 holds a connection.
+
+    Raises Problem if it is damaged.
+    """
+    md5 = hashlib.md5(usedforsecurity=False)
+    for chunk in pipeline.s3.get_object(Bucket=bucket, Key=file["key"])["Body"].iter_chunks(256 * 1024):
+        data.write(chunk)
+        md5.update(chunk)
+    if md5.hexdigest() != file["MD5checksum"]:
+        raise Problem(f"the inventory's file {file['key']} is damaged. Take another inventory.")
+    data.seek(0)
 
 
 def head(pipeline: Pipeline, bucket: str, key: str) -> Any:

@@ -7,11 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote_plus, unquote_plus
 
+from botocore.exceptions import ClientError
+
 from operations.core import (
     Ledger,
     Pipeline,
     Problem,
     pause,
+    say,
 )
 from operations.log import parsed
 
@@ -75,14 +78,20 @@ def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]
     hidden = min(60 + depth(pipeline, pipeline.dead_letter) // 20, 43_200)
     try:
         while True:
-            answer = pipeline.sqs.receive_message(
-                QueueUrl=pipeline.dead_letter,
-                MaxNumberOfMessages=BATCH,
-                VisibilityTimeout=hidden,
-                WaitTimeSeconds=1,  # asks all of SQS's servers; without it, only some
-                AttributeNames=["SentTimestamp"],
-                MessageAttributeNames=[RUN],
-            )
+            try:
+                answer = pipeline.sqs.receive_message(
+                    QueueUrl=pipeline.dead_letter,
+                    MaxNumberOfMessages=BATCH,
+                    VisibilityTimeout=hidden,
+                    WaitTimeSeconds=1,  # asks all of SQS's servers; without it, only some
+                    AttributeNames=["SentTimestamp"],
+                    MessageAttributeNames=[RUN],
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("OverLimit", "AWS.SimpleQueueService.OverLimit"):
+                    raise
+                say("SQS hands out 120,000 messages at a time: there are more than these.")
+                return
             new = [
                 message
                 for message in answer.get("Messages", [])

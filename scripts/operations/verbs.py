@@ -209,7 +209,11 @@ def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
     if options.dry_run or not options.wait:
         ledger.db.execute("update sent set outcome = ?", ["would be sent" if options.dry_run else "sent"])
     else:
-        await_outcomes(pipeline, ledger, began, options.wait)
+        try:
+            await_outcomes(pipeline, ledger, began, options.wait)
+        except Interrupted:
+            say("Stopped waiting. What was sent back is processed all the same.")
+            ledger.db.execute("update sent set outcome = 'unfinished' where outcome = ''")
     bad = 0
     for key, outcome, reason in ledger.db.execute("select key, outcome, reason from sent order by key"):
         bad += outcome in ("rejected", "failed", "unfinished")

@@ -399,6 +399,13 @@ def test_an_inventory_of_another_kind_is_refused(
     assert f"error: {says}" in answer.errors
 
 
+def test_a_damaged_inventory_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.s3.create_bucket(Bucket="reports")
+    address = inventory(pipeline.s3, [])
+    pipeline.s3.put_object(Bucket="reports", Key="data/1.csv.gz", Body=b"?")
+    assert "error: the inventory's file data/1.csv.gz is damaged." in run("audit", "--inventory", address).errors
+
+
 def test_an_address_that_is_no_manifest_is_refused(run: Callable[..., Run]) -> None:
     answer = run("audit", "--inventory", "s3://reports/")
     assert answer.errors.splitlines()[-1].startswith("error: not a manifest of an inventory: s3://reports/. ")
@@ -574,6 +581,36 @@ def test_what_the_log_does_not_tell_redrive_asks_the_buckets(
         ("a.json", "processed"), ("b.json", "gone"), ("c.json", "unfinished"),
     ]  # fmt: skip
     assert answer.code == 1
+
+
+def test_who_stops_waiting_still_learns_what_is_known(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_direct_mode(pipeline, "a.json", "b.json")
+    pipeline.put("a.json")
+
+    def stop(_: float) -> None:
+        core.stopping.set()
+        core.pause(0)
+
+    monkeypatch.setattr("operations.verbs.pause", stop)
+    monkeypatch.setattr(log, "log_lines", lambda *_: [(time.time(), a_line("a.json", "processed"))])
+    answer = run("redrive", "--json")
+    assert [(line["key"], line["outcome"]) for line in answer.lines] == [
+        ("a.json", "processed"),
+        ("b.json", "unfinished"),
+    ]
+    assert answer.errors.startswith("Stopped waiting.")
+    assert answer.code == 1
+
+
+def a_line(key: str, outcome: str) -> dict[str, Any]:
+    return {"message": outcome, "key": key, "bytes_out": 3, "reason": ""}
+
+
+def test_more_failed_events_than_sqs_hands_out_is_said(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    refuse(core.client("sqs"), "sqs", "ReceiveMessage", "OverLimit")
+    assert run("failures").errors.splitlines()[0].startswith("SQS hands out 120,000 messages at a time")
 
 
 def test_messages_that_sqs_refuses_for_now_are_sent_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
