@@ -547,6 +547,23 @@ def test_a_dry_run_changes_nothing(pipeline: Pipeline, run: Callable[..., Run]) 
     assert (pipeline.work_off(), run("failures", "--json").summary) == (0, {"messages": 1})
 
 
+def test_what_fails_again_at_once_is_not_sent_back_for_ever(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(12)))
+    sent: list[int] = []
+
+    def send_and_work(names: core.Pipeline, events: list[str], run: str) -> None:
+        sent.append(len(events))
+        assert sum(sent) <= 12, "events of this run are sent back again"
+        queues.send(names, events, run)
+        pipeline.work_off()
+
+    monkeypatch.setattr("operations.verbs.send", send_and_work)
+    assert run("redrive", "--wait", "0").code == 0
+    assert (sent, pipeline.dead()) == ([10, 2], 12)
+
+
 def test_what_is_no_event_of_s3_stays_in_the_dead_letter_queue(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
     answer = run("redrive")
