@@ -9,7 +9,6 @@ Environment: PROCESSED_BUCKET, required; POWERTOOLS_SERVICE_NAME, POWERTOOLS_MET
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import re
@@ -529,6 +528,8 @@ class Upload:
 
 # --- one event --------------------------------------------------------------------------------------------------------
 
+FAILURES = ("rejected", "failed")  # outcomes of an object that make its event fail
+
 
 def objects(event: Any) -> list[tuple[str, str]]:
     """Return bucket and key of every object that an event names. Raises Failure if it is not an event of S3.
@@ -548,9 +549,24 @@ def objects(event: Any) -> list[tuple[str, str]]:
 def _object(record: Any) -> tuple[str, str]:
     match record:
         case {"s3": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
-            with contextlib.suppress(UnicodeDecodeError):
-                return bucket, unquote_plus(key, errors="strict")  # else a key that does not exist would look gone
+            return bucket, _decoded(key)
     raise Failure("unsupported_event")
+
+
+def _task_object(task: Any) -> tuple[str, str]:
+    match task:
+        case {"s3Bucket": str(bucket), "s3Key": str(key)}:  # schema 2.0
+            return bucket, _decoded(key)
+        case {"s3BucketArn": str(arn), "s3Key": str(key)}:  # schema 1.0
+            return arn.rpartition(":")[2], _decoded(key)
+    raise Failure("unsupported_event")
+
+
+def _decoded(key: str) -> str:
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError:  # a key that does not exist would look gone
+        raise Failure("unsupported_event") from None
 
 
 def process_event(event: Any, remaining: Callable[[], int]) -> list[str]:
@@ -560,26 +576,47 @@ def process_event(event: Any, remaining: Callable[[], int]) -> list[str]:
     except Failure as error:
         logger.error("failed", reason=str(error))
         return [str(error)]
-    return [reason for bucket, key in named if (reason := _process(Work(bucket, key), remaining))]
+    failures = []
+    for work in (Work(bucket, key) for bucket, key in named):
+        outcome, reason = _process(work, remaining)
+        if outcome in FAILURES:
+            failures.append(f"{reason} bucket={work.bucket} key={work.key} version={work.version_id}")
+    return failures
 
 
-def _process(work: Work, remaining: Callable[[], int]) -> str:
-    """Process one object, log it, count it. Returns why it failed, empty if it did not."""
+def process_task(task: Any, remaining: Callable[[], int]) -> dict[str, str]:
+    """Process the object that a task of S3 Batch Operations names. Returns the task's result.
+
+    Its version does not matter: as for every event, the newest one is processed.
+    """
+    try:
+        bucket, key = _task_object(task)
+    except Failure as error:
+        logger.error("failed", reason=str(error))
+        outcome, reason = "rejected", str(error)
+    else:
+        outcome, reason = _process(Work(bucket, key), remaining)
+    # A rejected file is rejected whenever it is tried; the other failures may pass.
+    code = {"rejected": "PermanentFailure", "failed": "TemporaryFailure"}.get(outcome, "Succeeded")
+    return {"taskId": task["taskId"], "resultCode": code, "resultString": reason if outcome in FAILURES else outcome}
+
+
+def _process(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
+    """Process one object, log it, count it. Returns the outcome, and the reason if it failed."""
     if not work.key.endswith(".json"):  # nor does a folder marker
         logger.info("skipped", bucket=work.bucket, key=work.key)
-        return ""
+        return "skipped", ""
     started = time.monotonic()
     outcome, reason = "processed", ""
     try:
         process_object(work, remaining)
     except Exception as error:  # noqa: BLE001 - none may escape: it would fail the whole batch, and may hold content
         outcome, reason = _outcome(error), _reason(error)
-    failed = outcome in ("rejected", "failed")
-    log = logger.error if failed else logger.info
+    log = logger.error if outcome in FAILURES else logger.info
     milliseconds = round((time.monotonic() - started) * 1000)
     log(outcome, **msgspec.structs.asdict(work), milliseconds=milliseconds, reason=reason)
     _count(work, outcome, reason)
-    return f"{reason} bucket={work.bucket} key={work.key} version={work.version_id}" if failed else ""
+    return outcome, reason
 
 
 def _outcome(error: Exception) -> str:
@@ -617,16 +654,23 @@ def _count(work: Work, outcome: str, reason: str) -> None:
 
 @logger.inject_lambda_context(log_event=False, clear_state=True)
 def lambda_handler(event: Any, context: Context) -> dict[str, Any] | None:
-    """Handle an S3 notification, a replay of one, or an SQS batch of them.
+    """Handle an S3 notification, a replay of one, an SQS batch of them, or tasks of S3 Batch Operations.
 
-    For a batch, returns the messages that are to be delivered again. Else raises Failure if any object failed, when all
-    have been tried.
+    For a batch, returns the messages that are to be delivered again; for tasks, the result of each. Else raises Failure
+    if any object failed, when all have been tried.
     """
     remaining = context.get_remaining_time_in_millis
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_] as messages}:
             failed = [message["messageId"] for message in messages if process_event(_body(message), remaining)]
             return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+        case {"invocationSchemaVersion": "1.0" | "2.0" as schema, "invocationId": invocation, "tasks": [*tasks]}:
+            return {
+                "invocationSchemaVersion": schema,
+                "invocationId": invocation,
+                "treatMissingKeysAs": "TemporaryFailure",
+                "results": [process_task(task, remaining) for task in tasks],
+            }
     if failures := process_event(event, remaining):
         raise Failure("; ".join(failures))
     return None

@@ -131,6 +131,43 @@ def test_a_batch_without_failures_asks_for_nothing(s3: Any, context: Context) ->
     assert processed(s3, "other.json")
 
 
+@pytest.mark.parametrize("name", ["s3_batch_operations_1", "s3_batch_operations_2"])
+def test_a_task_of_batch_operations_is_processed(s3: Any, context: Context, name: str) -> None:
+    put(s3, "in/a folder/scán+1.json")
+    job = event(name)
+    assert lambda_handler(job, context) == {
+        "invocationSchemaVersion": job["invocationSchemaVersion"],
+        "invocationId": job["invocationId"],
+        "treatMissingKeysAs": "TemporaryFailure",
+        "results": [{"taskId": job["tasks"][0]["taskId"], "resultCode": "Succeeded", "resultString": "processed"}],
+    }
+    assert processed(s3, "in/a folder/scán+1.json")
+
+
+def test_each_task_of_batch_operations_has_a_result_of_its_own_without_content(s3: Any, context: Context) -> None:
+    put(s3, "good.json", "notes.txt")
+    put(s3, "bad.json", body=b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":3}]')
+    keys = ["good.json", "bad.json", "gone.json", "notes.txt", "%ff.json", None]
+    tasks = [{"taskId": f"t{n}", "s3Key": key, "s3VersionId": None, "s3Bucket": "raw"} for n, key in enumerate(keys)]
+    tasks.append({"taskId": "t6", "s3Key": "good.json", "s3BucketArn": "arn:aws:s3:::missing-bucket"})
+    answer = lambda_handler({**event("s3_batch_operations_2"), "tasks": tasks}, context)
+    assert answer
+    assert [(result["taskId"], result["resultCode"], result["resultString"]) for result in answer["results"]] == [
+        ("t0", "Succeeded", "processed"),
+        ("t1", "PermanentFailure", "invalid_field record=1 field=patient_name"),
+        ("t2", "Succeeded", "gone"),
+        ("t3", "Succeeded", "skipped"),
+        ("t4", "PermanentFailure", "unsupported_event"),
+        ("t5", "PermanentFailure", "unsupported_event"),
+        ("t6", "TemporaryFailure", "GetObject NoSuchBucket"),
+    ]
+
+
+def test_a_schema_of_batch_operations_that_is_not_known_is_a_clear_error(context: Context) -> None:
+    with pytest.raises(Failure, match="unsupported_event"):
+        lambda_handler({**event("s3_batch_operations_2"), "invocationSchemaVersion": "3.0"}, context)
+
+
 def test_near_the_timeout_the_rest_of_a_batch_is_delivered_again(s3: Any) -> None:
     put(s3, "a.json", "b.json", "c.json")
 

@@ -1,0 +1,1 @@
+"""What scripts/operate.py is made of."""

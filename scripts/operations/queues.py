@@ -1,0 +1,153 @@
+"""Send events to the pipeline, and look into the queue of those that failed."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote_plus, unquote_plus
+
+from botocore.exceptions import ClientError
+
+from operations.core import (
+    Ledger,
+    Pipeline,
+    Problem,
+    pause,
+    say,
+)
+from operations.log import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+BATCH = 10  # messages in one call, the most that SQS takes
+RUN = "redrive"  # message attribute that tells which run sent an event again
+
+
+def notification(bucket: str, key: str) -> str:
+    """Return an event that the function takes for S3's notification of an upload."""
+    return json.dumps({"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(key, "/")}}}]})
+
+
+def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
+    """Send events, no more than a batch, to the ingestion queue, which feeds the function in both modes.
+
+    Raises Problem when SQS does not take them all, ClientError.
+    """
+    attributes = {RUN: {"DataType": "String", "StringValue": run}} if run else {}
+    entries = [
+        {"Id": str(number), "MessageBody": event, "MessageAttributes": attributes}
+        for number, event in enumerate(events)
+    ]
+    for attempt in range(6):
+        answer = pipeline.sqs.send_message_batch(QueueUrl=pipeline.ingestion, Entries=entries)
+        refused = {failure["Id"]: failure for failure in answer.get("Failed", [])}
+        entries = [entry for entry in entries if entry["Id"] in refused]
+        if not entries:
+            return
+        time.sleep(0.1 * 2**attempt)
+    raise Problem(f"the ingestion queue does not take events: {next(iter(refused.values()))['Code']}. Try again later.")
+
+
+class Pace:
+    """Holds a rate, in objects per second."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate, self._began, self._done = rate, time.monotonic(), 0
+
+    def keep(self, count: int) -> None:
+        """Wait until so many more may go. Raises Interrupted."""
+        self._done += count
+        pause(self._began + self._done / self._rate - time.monotonic())
+
+
+def depth(pipeline: Pipeline, queue: str) -> int:
+    """Return about how many messages a queue holds, those included that somebody works on."""
+    names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
+    attributes = pipeline.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return sum(int(attributes.get(name, 0)) for name in names)
+
+
+def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]]:
+    """Yield each message of the dead-letter queue once. Close it to give back all that were not removed.
+
+    SQS has no way to look at messages without hiding them from others for a time, which is chosen to last for all.
+    """
+    hidden = min(60 + depth(pipeline, pipeline.dead_letter) // 20, 43_200)
+    try:
+        while True:
+            try:
+                answer = pipeline.sqs.receive_message(
+                    QueueUrl=pipeline.dead_letter,
+                    MaxNumberOfMessages=BATCH,
+                    VisibilityTimeout=hidden,
+                    WaitTimeSeconds=1,  # asks all of SQS's servers; without it, only some
+                    AttributeNames=["SentTimestamp"],
+                    MessageAttributeNames=[RUN],
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("OverLimit", "AWS.SimpleQueueService.OverLimit"):
+                    raise
+                say("SQS hands out 120,000 messages at a time: there are more than these.")
+                return
+            new = [
+                message
+                for message in answer.get("Messages", [])
+                if ledger.db.execute(
+                    "insert or ignore into message values (?, ?)", [message["MessageId"], message["ReceiptHandle"]]
+                ).rowcount
+            ]
+            if not new:
+                return
+            yield from new
+            pause(0)
+    finally:
+        handles = ledger.db.execute("select id, handle from message where handle != ''")
+        while held := handles.fetchmany(BATCH):
+            pipeline.sqs.change_message_visibility_batch(
+                QueueUrl=pipeline.dead_letter,
+                Entries=[{"Id": id_, "ReceiptHandle": handle, "VisibilityTimeout": 0} for id_, handle in held],
+            )
+
+
+def remove(pipeline: Pipeline, ledger: Ledger, messages: list[dict[str, Any]]) -> None:
+    """Take messages, no more than a batch, out of the dead-letter queue."""
+    entries = [{"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]} for message in messages]
+    pipeline.sqs.delete_message_batch(QueueUrl=pipeline.dead_letter, Entries=entries)
+    ledger.db.executemany("update message set handle = '' where id = ?", [[entry["Id"]] for entry in entries])
+
+
+class Failed(NamedTuple):
+    """An object that an event of the dead-letter queue is about."""
+
+    key: str
+    version_id: str
+    reason: str
+
+
+def failed_objects(body: str) -> tuple[str, list[Failed]]:
+    """Return the event of S3 in a message of the dead-letter queue, and its objects; none if it is no such event.
+
+    In direct mode the message is Lambda's record of the failure, in queue mode the event itself.
+    """
+    record = parsed(body) or {}
+    event = record
+    while isinstance(event, dict) and "requestPayload" in event:
+        event = event["requestPayload"]
+    answer = record.get("responsePayload") or {}
+    message = str(answer.get("errorMessage", ""))
+    reason = "timed_out" if "Task timed out" in message else str(answer.get("errorType", ""))
+    named, all_of_them = [], []
+    try:
+        for item in event["Records"]:
+            bucket, thing = item["s3"]["bucket"]["name"], item["s3"]["object"]
+            key = unquote_plus(thing["key"])
+            before, found, rest = message.partition(f" bucket={bucket} key={key} version=")
+            if found:  # as the function names each object that failed
+                named.append(Failed(key, rest.partition(";")[0], before.rpartition("; ")[2]))
+            all_of_them.append(Failed(key, thing.get("versionId", ""), reason))
+    except (KeyError, TypeError):
+        return "", []
+    return json.dumps(event), named or all_of_them

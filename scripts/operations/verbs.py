@@ -1,0 +1,351 @@
+"""The verbs of scripts/operate.py. Each takes a pipeline and options, and returns an exit code."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from operations.audit import FAULTS, Row, each, examine, inventoried, listed, look, report, settle
+from operations.core import (
+    THREADS,
+    Interrupted,
+    Ledger,
+    Pipeline,
+    Problem,
+    Progress,
+    client,
+    iso,
+    ledger_path,
+    moment,
+    out,
+    pause,
+    printable,
+    say,
+)
+from operations.log import LATE_SECONDS, LOG_PAGE, OUTCOMES, log_lines, note_failures, outcomes
+from operations.queues import BATCH, RUN, Failed, Pace, dead_letters, depth, failed_objects, notification, remove, send
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Iterator
+
+
+BATCH_BYTES = 200_000  # SQS takes 256 KiB in one call
+POLL_SECONDS = 2.0
+STATUS_SECONDS = 20.0  # how long status reads the log
+
+
+def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    """Compare raw with processed. Returns 0 when nothing is missing, stale or tampered with, else 1."""
+    kept = ledger_path("audit", pipeline.raw, options.prefix, options.inventory, options.deep)
+    ledger = Ledger(kept, options.resume)
+    after, done = ledger.get("after", ""), ledger.get("done", 0)
+    if done:
+        say(f"Going on after {done:,} objects.")
+    if options.inventory:
+        rows: Iterator[Row] = itertools.islice(inventoried(pipeline, options.inventory, options.prefix), done, None)
+    else:
+        rows = listed(pipeline, options.prefix, after)
+    try:
+        examine(pipeline, ledger, rows, options.deep)
+        counts = settle(pipeline, ledger, options.in_flight * 60)
+    except (Interrupted, ClientError, BotoCoreError):
+        say(f"Stopped after {ledger.get('done', 0):,} objects. The same command with --resume goes on from there.")
+        raise
+    report(ledger, counts, options.json)
+    faults = sum(counts[state] for state in FAULTS)
+    if waiting := depth(pipeline, pipeline.ingestion):
+        say(f"{waiting:,} events wait in the queue: what they are about may be among the above.")
+    if not ledger.get("done", 0):
+        say(f"Nothing in s3://{pipeline.raw}/{options.prefix}: nothing to compare.")
+    elif not faults:
+        say("Every upload is accounted for.")
+    elif options.repair:
+        keys = (key for (key,) in ledger.db.execute(f"select key from found where state in {FAULTS} order by key"))  # noqa: S608
+        send_again(pipeline, keys, options.rate)
+        say(f"{faults:,} objects were sent through the pipeline again. Audit again when they are through.")
+    else:
+        say(f"{faults:,} objects need repair: the same command with --repair sends them through the pipeline again.")
+    ledger.finish()
+    return 1 if faults else 0
+
+
+def send_again(
+    pipeline: Pipeline, keys: Iterable[str], rate: float, sent: Callable[[int, str], None] | None = None
+) -> None:
+    """Send events about raw objects. sent: told the number and the last key of what has gone. Raises Interrupted."""
+    pace, progress, total = Pace(rate), Progress("objects sent"), 0
+    try:
+        for batch in itertools.batched(keys, BATCH):
+            send(pipeline, [notification(pipeline.raw, key) for key in batch])
+            total += len(batch)
+            if sent:
+                sent(len(batch), batch[-1])
+            progress.show(total, batch[-1])
+            pace.keep(len(batch))
+    finally:
+        progress.clear()
+
+
+def reprocess(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    """Send raw objects through the pipeline again, those that were uploaded since a time. Returns 0."""
+    ledger = Ledger(ledger_path("reprocess", pipeline.raw, options.prefix, options.since), options.resume)
+    after, total = ledger.get("after", ""), ledger.get("sent", 0)
+    since = ledger.get("since") or moment(options.since or "1970-01-01")
+    if total:
+        say(f"Going on after {total:,} objects, the last one {printable(after)}.")
+    ledger.put(since=since)
+    pages = pipeline.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=pipeline.raw, Prefix=options.prefix, **({"StartAfter": after} if after else {})
+    )
+    keys = (
+        item["Key"]
+        for page in pages
+        for item in page.get("Contents", [])
+        if item["Key"].endswith(".json") and item["LastModified"].timestamp() >= since
+    )
+
+    def sent(count: int, last: str) -> None:
+        nonlocal total
+        total += count
+        ledger.put(after=last, sent=total)
+        ledger.db.commit()
+
+    try:
+        send_again(pipeline, keys, options.rate, sent)
+    except (Interrupted, ClientError, BotoCoreError, Problem):
+        say(f"Stopped after {total:,} objects. The same command with --resume goes on from there.")
+        raise
+    ledger.finish()
+    say(f"{total:,} objects were sent through the pipeline." if total else "There are no such objects: nothing to do.")
+    return 0
+
+
+def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    """Show what is in the dead-letter queue and leave it there. Returns 0."""
+    ledger, progress, total = Ledger(), Progress("messages"), 0
+    letters = dead_letters(pipeline, ledger)
+    try:
+        for total, message in enumerate(letters, 1):
+            at = int(message["Attributes"]["SentTimestamp"]) / 1000
+            _, objects = failed_objects(message["Body"])
+            ledger.db.executemany(
+                "insert into event values (?, ?, ?, ?, ?)",
+                [[message["MessageId"], *failed, at] for failed in objects or [Failed("", "", "unsupported_event")]],
+            )
+            progress.show(total)
+    finally:
+        letters.close()
+        progress.clear()
+    if total:
+        note_failures(pipeline, ledger, ledger.one("select min(at) from event") - 60, "event")
+    why = "from failure where failure.key = event.key"
+    query = f"""
+        select key, version, max(at), (select min(at) from event as other where other.key = event.key),
+            count(distinct id), (select sum(times) {why}),
+            coalesce(nullif(reason, ''), (select reason {why} and version in (event.version, '')),
+                (select reason {why}), 'unknown')
+        from event group by key order by max(at)"""  # noqa: S608 - beside max(at), SQLite takes the newest event's fields
+    for key, version, last, first, messages, tries, reason in ledger.db.execute(query):
+        if options.json:
+            times = {"messages": messages, "tries": tries, "first": iso(first), "last": iso(last)}
+            out(key=key, version_id=version, reason=reason, **times)
+        else:
+            often = f"  {messages} events" * (messages > 1) + f"  tried {tries} times" * bool(tries)
+            print(f"{iso(last)}  {printable(key) or '(no event of S3)'}  {reason}{often}")
+    if options.json:
+        out(summary={"messages": total})
+    else:
+        say(f"{total:,} failed events. ./deploy.sh redrive sends them back." if total else "No failed events.")
+    return 0
+
+
+def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    """Send failed events back and tell what became of them. Returns 1 if something failed again, else 0."""
+    ledger, progress, run = Ledger(), Progress("events"), f"{time.time():.6f}-{os.getpid()}"
+    pace, began, batch, total, odd = Pace(options.rate), time.time(), list[tuple[dict[str, Any], str]](), 0, 0
+
+    def flush() -> None:
+        nonlocal batch
+        if batch:
+            send(pipeline, [event for _, event in batch], run)
+            remove(pipeline, ledger, [message for message, _ in batch])
+            pace.keep(len(batch))
+        batch = []
+
+    letters = dead_letters(pipeline, ledger)
+    try:
+        for message in letters:
+            if message.get("MessageAttributes", {}).get(RUN, {}).get("StringValue") == run:
+                continue  # failed again already
+            event, objects = failed_objects(message["Body"])
+            if options.key and not any(found.key in options.key for found in objects):
+                continue
+            if not objects:
+                odd += 1
+                continue
+            if sum(len(other) for _, other in batch) + len(event) > BATCH_BYTES or len(batch) == BATCH:
+                flush()
+            total += 1
+            ledger.db.executemany("insert or ignore into sent (key) values (?)", [[found.key] for found in objects])
+            if not options.dry_run:
+                batch.append((message, event))
+            progress.show(total)
+        flush()
+    except Interrupted:
+        progress.clear()
+        say("Stopped. What was not sent back is still in the dead-letter queue.")
+        raise
+    finally:
+        letters.close()
+        progress.clear()
+    if odd:
+        say(f"{odd:,} messages are no events of S3. They stay where they are.")
+    if options.dry_run or not options.wait:
+        ledger.db.execute("update sent set outcome = ?", ["would be sent" if options.dry_run else "sent"])
+    else:
+        try:
+            await_outcomes(pipeline, ledger, began, options.wait)
+        except Interrupted:
+            say("Stopped waiting. What was sent back is processed all the same.")
+            ledger.db.execute("update sent set outcome = 'unfinished' where outcome = ''")
+    bad = 0
+    for key, outcome, reason in ledger.db.execute("select key, outcome, reason from sent order by key"):
+        bad += outcome in ("rejected", "failed", "unfinished")
+        if options.json:
+            out(key=key, outcome=outcome, reason=reason)
+        else:
+            print(f"{outcome:13}  {printable(key)}" + (f"  {reason}" if reason else ""))
+    verb = "would be" if options.dry_run else "were"
+    say(f"{total:,} events {verb} sent back." + (f" {bad:,} objects failed again or are not done yet." if bad else ""))
+    return 1 if bad else 0
+
+
+def await_outcomes(pipeline: Pipeline, ledger: Ledger, since: float, seconds: float) -> None:
+    """Note what becomes of what was sent, as the log tells it; of what it does not tell in time, as the buckets do."""
+    progress, deadline, newest = Progress("objects are through"), time.monotonic() + seconds, since
+    all_of_them = ledger.one("select count(*) from sent")
+    while True:
+        for at, line in outcomes(pipeline, max(since, newest - 10)):
+            newest = max(newest, at)
+            values = [line["message"], line["reason"] if line["message"] in ("rejected", "failed") else "", line["key"]]
+            ledger.db.execute("update sent set outcome = ?, reason = ? where key = ?", values)
+        unsettled = ledger.one("select count(*) from sent where outcome in ('', 'failed')")  # a failure is tried again
+        if not unsettled or time.monotonic() > deadline:
+            break
+        progress.show(all_of_them - unsettled)
+        pause(POLL_SECONDS)
+    progress.clear()
+    silent = ledger.db.execute("select key from sent where outcome = ''")
+    for row, found in each(lambda row: look(pipeline, row), (Row(key) for (key,) in silent.fetchall()), THREADS):
+        outcome = "gone" if not found or found.state == "orphaned" else "unfinished"
+        if found and found.state == "processed":
+            outcome = "processed"
+        ledger.db.execute("update sent set outcome = ? where key = ?", [outcome, row.key])
+
+
+def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
+    """Show how the pipeline is, on one screen. Returns 0."""
+    functions, now = client("lambda"), time.time()
+    version = functions.get_alias(FunctionName=pipeline.function, Name=pipeline.alias)["FunctionVersion"]
+    config = functions.get_function_configuration(FunctionName=pipeline.function, Qualifier=version)
+    counts, more = count_outcomes(pipeline, now - 3600)
+    at_least = "at least " if more else ""
+    last = last_processed(pipeline, now)
+    alarms = [
+        alarm["AlarmName"]
+        for page in client("cloudwatch")
+        .get_paginator("describe_alarms")
+        .paginate(StateValue="ALARM", AlarmNamePrefix=f"{pipeline.name}-")
+        for alarm in page["MetricAlarms"]
+        if pipeline.topic in alarm["AlarmActions"]  # the names of another environment may begin like that, too
+    ]
+    waiting, dead = depth(pipeline, pipeline.ingestion), depth(pipeline, pipeline.dead_letter)
+    rows = {
+        "function": f"{pipeline.function}, version {version}, code {config['CodeSha256']}",
+        "deployed": config["LastModified"],
+        "last processed": last,
+        "in the last hour": f"{at_least}{counts['in']:,} files in, {counts['processed']:,} out, "
+        f"{counts['rejected']:,} rejected, {counts['failed']:,} failed, {counts['gone']:,} gone",
+        "waiting": f"{waiting:,} events in the queue",
+        "failed events": f"{dead:,} in the dead-letter queue" + (", see ./deploy.sh failures" if dead else ""),
+        "alarms": ", ".join(alarms) or "none",
+    }
+    for name, value in rows.items():
+        print(f"{name:17} {value}")
+    return 0
+
+
+def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool]:
+    """Count the files in the log, each version once however often it was tried. Returns whether there are more.
+
+    The log and not the metrics: those count a file that is tried again as another one.
+    """
+    ledger, progress, deadline, more = Ledger(), Progress("lines of the log"), time.monotonic() + STATUS_SECONDS, False
+    for number, (_, line) in enumerate(outcomes(pipeline, since), 1):
+        ledger.db.execute(
+            "insert or replace into failure values (?, ?, ?, '', 1)",
+            [line["key"], line["version_id"], line["message"]],
+        )
+        progress.show(number)
+        if more := time.monotonic() > deadline:
+            break
+    progress.clear()
+    counts = Counter(dict(ledger.db.execute("select outcome, count(*) from failure group by outcome")))
+    counts["in"] = counts.total()
+    return counts, more
+
+
+def last_processed(pipeline: Pipeline, now: float) -> str:
+    """Return which file was processed last, and when. Looks further and further back, as the log is read forward."""
+    hours = 1 / 60
+    while hours < 24 * 14:
+        last = None
+        for at, line in outcomes(pipeline, now - hours * 3600):
+            if line["message"] == "processed":
+                last = f"{printable(line['key'])}, {iso(at)}"
+        if last:
+            return last
+        hours *= 8
+    return "none in two weeks"
+
+
+def logs(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    """Show the function's log, a line for each file, and go on as it grows unless told to read it once. Returns 0."""
+    newest = moment(options.since)
+    shown: deque[str] = deque(maxlen=LOG_PAGE)  # a line may arrive late, so the last seconds are read again
+    while True:
+        known = set(shown)
+        for at, line in log_lines(pipeline, newest):
+            text = readable(at, line)
+            name = f"{line.get('function_request_id')} {text}"
+            if text and name not in known:
+                shown.append(name)
+                print(text, flush=True)
+            newest = max(newest, at - LATE_SECONDS)
+        if options.once:
+            return 0
+        pause(POLL_SECONDS)
+
+
+def readable(at: float, line: dict[str, Any]) -> str:
+    """Return a line of the log for people, empty if it tells them nothing."""
+    clock, what = iso(at), line.get("message")
+    if what in OUTCOMES and "bytes_out" in line:
+        size = f"{line['records']:,} records  {line['bytes_in']:,} bytes  " if what == "processed" else ""
+        reason = f"  {line['reason']}" if line["reason"] else ""
+        key, version = printable(line["key"]), line["version_id"] or "-"
+        return f"{clock}  {what:9}  {key}  version {version}  {size}{line['milliseconds']:,} ms{reason}"
+    if "level" in line and "key" in line:
+        return f"{clock}  {what:9}  {printable(line['key'])}"
+    if line.get("type") == "platform.report":  # Lambda's own, of one invocation
+        outcome = line.get("record", {}).get("status", "success")
+        return "" if outcome == "success" else f"{clock}  {outcome}"
+    if line.get("level") in ("ERROR", "CRITICAL"):
+        return f"{clock}  error      {line.get('reason') or line.get('errorType', '')}"
+    return ""

@@ -1,0 +1,925 @@
+"""The verbs that operate a pipeline, on S3, SQS and CloudWatch Logs in this process, with the real function."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import boto3
+import operate
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.validate import validate_parameters
+from operations import audit, core, log, queues
+
+import lambda_function
+
+from .conftest import Context, event, notification
+
+ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
+TWO = b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":"Bob"}]'
+BAD = b'[{"patient_id":"1"}]'
+ODD_KEYS = ["a b.json", "a+b.json", "100%.json", "x%20y.json", "müller-眼.json", "line\nbreak.json", "a; b key=c.json"]
+
+
+def make(service: str) -> Any:
+    client: Any = boto3.client
+    return client(service)
+
+
+class Pipeline:
+    """A pipeline whose events this class carries, to the real function, as Lambda would."""
+
+    def __init__(self, s3: Any, log: io.StringIO) -> None:
+        self.s3, self.sqs, self.logs = s3, make("sqs"), make("logs")
+        s3.put_bucket_versioning(Bucket="processed", VersioningConfiguration={"Status": "Enabled"})
+        self.dead_letter = self.sqs.create_queue(QueueName="dead-letter")["QueueUrl"]
+        target = self.sqs.get_queue_attributes(QueueUrl=self.dead_letter, AttributeNames=["QueueArn"])["Attributes"]
+        policy = json.dumps({"deadLetterTargetArn": target["QueueArn"], "maxReceiveCount": 2})
+        attributes = {"RedrivePolicy": policy, "VisibilityTimeout": "0"}
+        self.ingestion = self.sqs.create_queue(QueueName="ingestion", Attributes=attributes)["QueueUrl"]
+        self.logs.create_log_group(logGroupName="group")
+        self.logs.create_log_stream(logGroupName="group", logStreamName="stream")
+        self._log = log
+        self.outputs = {
+            "raw_data_bucket_name": "raw",
+            "processed_data_bucket_name": "processed",
+            "lambda_function_name": "function",
+            "function_alias": "live",
+            "log_group_name": "group",
+            "ingestion_queue_url": self.ingestion,
+            "dead_letter_queue_url": self.dead_letter,
+            "alarm_topic_arn": "arn:aws:sns:us-east-1:123456789012:pipeline-alarms",
+            "dashboard_name": "pipeline",
+        }
+
+    def put(self, key: str, body: bytes = ONE) -> str:
+        """Upload; S3's notification is lost."""
+        return str(self.s3.put_object(Bucket="raw", Key=key, Body=body)["VersionId"])
+
+    def upload(self, *keys: str, body: bytes = ONE) -> None:
+        """Upload in direct mode: a failed event goes to the dead-letter queue in Lambda's record."""
+        for key in keys:
+            version = self.put(key, body)
+            sent = notification(quote_plus(key))
+            sent["Records"][0]["s3"]["object"]["versionId"] = version
+            try:
+                self.invoke(sent)
+            except lambda_function.Failure as error:
+                answer = {"errorMessage": str(error), "errorType": "Failure"}
+                record = {**event("lambda_failure_record"), "requestPayload": sent, "responsePayload": answer}
+                self.sqs.send_message(QueueUrl=self.dead_letter, MessageBody=json.dumps(record))
+
+    def invoke(self, what: Any) -> Any:
+        try:
+            return lambda_function.lambda_handler(what, Context())
+        finally:
+            lines = self._log.getvalue().splitlines()
+            self._log.truncate(0)
+            self._log.seek(0)
+            self.write(*lines)
+
+    def write(self, *lines: str) -> None:
+        """Write lines to the function's log."""
+        events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
+        if events:
+            self.logs.put_log_events(logGroupName="group", logStreamName="stream", logEvents=events)
+
+    def work_off(self) -> int:
+        """Feed the ingestion queue to the function until it is empty; return how many messages were taken from it."""
+        taken = 0
+        while messages := self.sqs.receive_message(QueueUrl=self.ingestion, MaxNumberOfMessages=10).get("Messages"):
+            taken += len(messages)
+            batch = [{"messageId": one["MessageId"], "body": one["Body"], "eventSource": "aws:sqs"} for one in messages]
+            answer = self.invoke({"Records": batch})
+            again = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+            for one in messages:
+                if one["MessageId"] not in again:
+                    self.sqs.delete_message(QueueUrl=self.ingestion, ReceiptHandle=one["ReceiptHandle"])
+        return taken
+
+    def dead(self) -> int:
+        return queues.depth(core.Pipeline.from_outputs(self.outputs), self.dead_letter)
+
+    def restore(self, key: str, body: bytes, **metadata: str) -> None:
+        """Overwrite a result, with the metadata it has and those that are given."""
+        kept = self.s3.head_object(Bucket="processed", Key=key)["Metadata"]
+        self.s3.put_object(Bucket="processed", Key=key, Body=body, Metadata=kept | metadata)
+
+
+@pytest.fixture
+def pipeline(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    core.client.cache_clear()
+    audit.function_code.cache_clear()
+    monkeypatch.setattr(lambda_function, "s3", s3)  # which --deep replaces
+    monkeypatch.setattr(core, "ROOT", tmp_path)
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")  # they go to standard output, as do the commands' answers
+    pipeline = Pipeline(s3, log)
+    monkeypatch.setenv("PIPELINE", json.dumps(pipeline.outputs))
+    yield pipeline
+    core.client.cache_clear()
+
+
+class Run:
+    """What a command answered."""
+
+    def __init__(self, code: int, output: Any) -> None:
+        self.code, self.text, self.errors = code, output.out, output.err
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {line["key"]: line["state"] for line in self.lines if "state" in line}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {line["key"]: line["reason"] for line in self.lines if "reason" in line}
+
+    @property
+    def summary(self) -> Any:
+        return self.lines[-1]["summary"]
+
+
+@pytest.fixture
+def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    def run(*arguments: str) -> Run:
+        capsys.readouterr()
+        return Run(operate.main(list(arguments)), capsys.readouterr())
+
+    return run
+
+
+AUDIT = ("audit", "--json", "--in-flight", "0")
+
+
+# --- audit ------------------------------------------------------------------------------------------------------------
+
+
+def test_audit_finds_nothing_where_nothing_is_wrong(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("a.json", "b/c.json", *ODD_KEYS)
+    pipeline.upload("empty.json", body=b"[]")
+    pipeline.upload("a.json", body=TWO)
+    pipeline.put("notes.txt")
+    for options in ((), ("--deep",)):
+        answer = run(*AUDIT, *options)
+        assert answer.code == 0
+        assert answer.lines == [{"summary": answer.summary, "ok": True}]
+        assert answer.summary == dict.fromkeys(audit.STATES, 0) | {"processed": 3 + len(ODD_KEYS)}
+
+
+def test_audit_finds_each_planted_fault(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    s3 = pipeline.s3
+    pipeline.upload(*(f"good/{n}.json" for n in range(5)))
+    pipeline.upload("deleted.json", "stale.json", "replaced.json", "cut.json", "forged.json", "sourceless.json")
+    pipeline.put("never.json")
+    s3.delete_object(Bucket="processed", Key="deleted.json")
+    pipeline.put("stale.json", TWO)
+    s3.put_object(Bucket="processed", Key="replaced.json", Body=b"[]")
+    pipeline.restore("cut.json", b"[]\n")
+    forged = s3.get_object(Bucket="processed", Key="forged.json")["Body"].read()
+    pipeline.restore("forged.json", forged, **{"source-etag": "0" * 32})
+    s3.delete_object(Bucket="raw", Key="sourceless.json")
+    s3.put_object(Bucket="processed", Key="stranger.json", Body=ONE)
+    s3.put_object(Bucket="processed", Key="stranger.txt", Body=ONE)
+    answer = run(*AUDIT)
+    assert answer.code == 1
+    assert answer.states == {
+        "cut.json": "tampered",
+        "deleted.json": "missing",
+        "forged.json": "tampered",
+        "never.json": "missing",
+        "replaced.json": "tampered",
+        "sourceless.json": "orphaned",
+        "stale.json": "stale",
+        "stranger.json": "orphaned",
+        "stranger.txt": "orphaned",
+    }
+    assert answer.summary == {
+        "processed": 5, "stale": 1, "missing": 2, "tampered": 3, "rejected": 0, "in_flight": 0, "orphaned": 3,
+    }  # fmt: skip
+    assert list(answer.states) == sorted(answer.states)
+
+
+def test_an_orphan_alone_is_no_failure(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("a.json")
+    pipeline.s3.delete_object(Bucket="raw", Key="a.json")
+    answer = run(*AUDIT)
+    assert (answer.code, answer.states) == (0, {"a.json": "orphaned"})
+
+
+@pytest.mark.parametrize("records", [1, 250_000], ids=["one part", "several parts"])
+def test_a_result_replaced_with_all_its_metadata_is_found_by_making_it_again(
+    pipeline: Pipeline, run: Callable[..., Run], records: int
+) -> None:
+    content = b'{"patient_id":"1","patient_name":"Ann Example"}'
+    pipeline.upload("a.json", "b.json", body=b"[" + b",".join([content] * records) + b"]")
+    result = pipeline.s3.get_object(Bucket="processed", Key="a.json")["Body"].read()
+    pipeline.restore("a.json", result.replace(b"Ann", b"Eve", 1))
+    assert run(*AUDIT).code == 0  # which is why there is --deep
+    answer = run(*AUDIT, "--deep")
+    assert (answer.code, answer.states, answer.reasons) == (1, {"a.json": "tampered"}, {"a.json": "content"})
+
+
+def test_a_result_of_a_file_that_is_to_be_rejected_is_found_by_making_it_again(
+    pipeline: Pipeline, run: Callable[..., Run]
+) -> None:
+    version = pipeline.put("a.json", BAD)
+    etag = pipeline.s3.head_object(Bucket="raw", Key="a.json")["ETag"].strip('"')
+    metadata = {"source-version-id": version, "source-etag": etag, "record-count": "1"}
+    pipeline.s3.put_object(Bucket="processed", Key="a.json", Body=b"[\n%40s\n]\n" % b"", Metadata=metadata)
+    answer = run(*AUDIT, "--deep")
+    assert answer.reasons == {"a.json": "missing_field record=0 field=patient_name"}
+
+
+def test_a_rejected_file_is_told_from_a_missing_one_by_its_reason(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("old.json", "mended.json")
+    pipeline.upload("bad.json", "old.json", "mended.json", body=BAD)  # a result of old.json's first version stays
+    pipeline.upload("gzip.json", "later.json", body=b"\x1f\x8b")
+    pipeline.put("later.json")  # its first version was rejected; nobody has looked at this one as yet
+    pipeline.upload("mended.json")
+    answer = run("audit", "--json")
+    assert answer.states == {
+        "bad.json": "rejected", "gzip.json": "rejected", "later.json": "in_flight", "old.json": "rejected",
+    }  # fmt: skip
+    assert answer.reasons["bad.json"] == "missing_field record=0 field=patient_name"
+    assert answer.reasons["gzip.json"] == "gzip"
+    assert answer.code == 0
+    assert run(*AUDIT).states["later.json"] == "missing"
+
+
+def test_what_failed_for_another_reason_is_missing_and_says_why(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_function, "MAX_ROUNDS", 0)
+    pipeline.upload("a.json")
+    answer = run(*AUDIT)
+    assert (answer.code, answer.states) == (1, {"a.json": "missing"})
+    assert answer.reasons == {"a.json": "still_changing"}
+
+
+def test_a_recent_upload_is_in_flight_and_an_old_one_is_missing(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.put("a.json")
+    assert run("audit", "--json").states == {"a.json": "in_flight"}
+    assert run("audit", "--json").code == 0
+    assert run(*AUDIT).states == {"a.json": "missing"}
+
+
+def test_what_waits_in_the_queue_for_long_is_in_flight_for_as_long(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.put("a.json")
+    metric = {
+        "MetricName": "ApproximateAgeOfOldestMessage",
+        "Dimensions": [{"Name": "QueueName", "Value": "ingestion"}],
+        "Value": 600,
+    }
+    make("cloudwatch").put_metric_data(Namespace="AWS/SQS", MetricData=[metric])
+    assert run(*AUDIT).states == {"a.json": "in_flight"}
+
+
+def test_an_upload_between_listing_and_look_is_no_fault(pipeline: Pipeline) -> None:
+    pipeline.upload("a.json")
+    names = core.Pipeline.from_outputs(pipeline.outputs)
+    (row,) = audit.listed(names, "", "")
+    pipeline.upload("a.json", body=TWO)
+    found = audit.look(names, row)
+    assert found
+    assert found.state == "processed"
+    pipeline.s3.delete_object(Bucket="raw", Key="a.json")
+    pipeline.s3.delete_object(Bucket="processed", Key="a.json")
+    assert audit.look(names, row) is None
+
+
+def test_repair_sends_what_is_missing_stale_or_tampered_through_the_pipeline(
+    pipeline: Pipeline, run: Callable[..., Run]
+) -> None:
+    pipeline.upload("good.json", "stale.json", "tampered.json", *ODD_KEYS)
+    pipeline.upload("bad.json", body=BAD)
+    pipeline.put("stale.json", TWO)
+    pipeline.s3.put_object(Bucket="processed", Key="tampered.json", Body=b"[]")
+    for key in ODD_KEYS:
+        pipeline.s3.delete_object(Bucket="processed", Key=key)
+    assert run(*AUDIT, "--repair", "--rate", "10000").code == 1
+    assert pipeline.work_off() == 2 + len(ODD_KEYS)
+    answer = run(*AUDIT)
+    assert (answer.code, answer.states) == (0, {"bad.json": "rejected"})
+
+
+def test_audit_of_a_prefix_sees_nothing_else(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("a/1.json")
+    pipeline.put("b/1.json")
+    answer = run(*AUDIT, "--prefix", "a/")
+    assert (answer.code, answer.summary["processed"], answer.states) == (0, 1, {})
+
+
+def test_an_empty_bucket_is_fine_and_said_so(run: Callable[..., Run]) -> None:
+    answer = run("audit")
+    assert answer.code == 0
+    assert answer.errors == "Nothing in s3://raw/: nothing to compare.\n"
+
+
+def test_people_see_a_table_and_what_to_do(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("good.json")
+    for n in range(audit.SHOWN + 5):
+        pipeline.put(f"never/{n}\u202egnp.json")
+    answer = run("audit", "--in-flight", "0")
+    assert answer.code == 1
+    lines = answer.text.splitlines()
+    assert re.fullmatch(r'missing     "never/0\\u202egnp\.json"  uploaded \S+Z', lines[0])
+    assert lines[audit.SHOWN] == "missing     and 5 more; --json lists them all"
+    assert "processed             1  made from the newest version" in lines
+    assert answer.errors.startswith("25 objects need repair: the same command with --repair")
+    assert "\u202e" not in answer.text
+
+
+def inventory(s3: Any, rows: list[list[str]], **manifest: Any) -> str:
+    """Write an inventory as S3 does, in two files; return its address."""
+    files = []
+    for number, part in enumerate((rows[::2], rows[1::2])):
+        text = io.StringIO()
+        csv.writer(text, quoting=csv.QUOTE_ALL).writerows(part)
+        body = gzip.compress(text.getvalue().encode())
+        files.append({"key": f"data/{number}.csv.gz", "MD5checksum": hashlib.md5(body).hexdigest()})  # noqa: S324
+        s3.put_object(Bucket="reports", Key=files[-1]["key"], Body=body)
+    schema = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, ETag"
+    content = {"sourceBucket": "raw", "fileFormat": "CSV", "fileSchema": schema, "files": files} | manifest
+    s3.put_object(Bucket="reports", Key="raw/all/2026/manifest.json", Body=json.dumps(content))
+    return "s3://reports/raw/all/2026/manifest.json"
+
+
+def test_audit_reads_an_inventory_instead_of_listings(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("deleted.json", "stale.json", "sourceless.json", *ODD_KEYS)
+    pipeline.s3.delete_object(Bucket="raw", Key="sourceless.json")
+    pipeline.put("notes.txt")
+    pipeline.put("stale.json", TWO)
+    listing = pipeline.s3.list_object_versions(Bucket="raw")
+    rows = [
+        ["raw", quote_plus(item["Key"]), item["VersionId"], str(item["IsLatest"]).lower(), gone, "1", etag]
+        for kind, gone in (("Versions", "false"), ("DeleteMarkers", "true"))
+        for item in listing[kind]
+        for etag in [item.get("ETag", "").strip('"')]
+    ]
+    pipeline.s3.create_bucket(Bucket="reports")
+    address = inventory(pipeline.s3, rows[::-1])
+    # The inventory is a day old: what happened meanwhile is no fault.
+    pipeline.s3.delete_object(Bucket="processed", Key="deleted.json")
+    pipeline.upload(ODD_KEYS[0], body=TWO)
+    pipeline.s3.delete_object(Bucket="raw", Key=ODD_KEYS[1])
+    pipeline.s3.delete_object(Bucket="processed", Key=ODD_KEYS[1])
+    answer = run(*AUDIT, "--inventory", address)
+    assert answer.states == {"deleted.json": "missing", "sourceless.json": "orphaned", "stale.json": "stale"}
+    assert answer.summary["processed"] == len(ODD_KEYS) - 1
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        ({"sourceBucket": "other"}, "that inventory is of other. One of raw is needed."),
+        ({"fileFormat": "ORC"}, "the inventory must be in CSV, of all versions."),
+        ({"fileSchema": "Bucket, Key, Size"}, "the inventory must be in CSV, of all versions."),
+    ],
+)
+def test_an_inventory_of_another_kind_is_refused(
+    pipeline: Pipeline, run: Callable[..., Run], manifest: Any, says: str
+) -> None:
+    pipeline.s3.create_bucket(Bucket="reports")
+    answer = run("audit", "--inventory", inventory(pipeline.s3, [], **manifest))
+    assert (answer.code, answer.text) == (1, "")
+    assert f"error: {says}" in answer.errors
+
+
+def test_a_damaged_inventory_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.s3.create_bucket(Bucket="reports")
+    address = inventory(pipeline.s3, [])
+    pipeline.s3.put_object(Bucket="reports", Key="data/1.csv.gz", Body=b"?")
+    assert "error: the inventory's file data/1.csv.gz is damaged." in run("audit", "--inventory", address).errors
+
+
+def test_an_address_that_is_no_manifest_is_refused(run: Callable[..., Run]) -> None:
+    answer = run("audit", "--inventory", "s3://reports/")
+    assert answer.errors.splitlines()[-1].startswith("error: not a manifest of an inventory: s3://reports/. ")
+
+
+# --- failures and redrive ---------------------------------------------------------------------------------------------
+
+
+def fail_in_queue_mode(pipeline: Pipeline, *keys: str) -> None:
+    """Upload bad files in queue mode: the events themselves end in the dead-letter queue."""
+    for key in keys:
+        version = pipeline.put(key, BAD)
+        sent = notification(quote_plus(key))
+        sent["Records"][0]["s3"]["object"]["versionId"] = version
+        pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(sent))
+    pipeline.work_off()
+
+
+def fail_in_direct_mode(pipeline: Pipeline, *keys: str) -> None:
+    pipeline.upload(*keys, body=BAD)
+
+
+MODES = pytest.mark.parametrize("fail", [fail_in_direct_mode, fail_in_queue_mode], ids=["direct", "queue"])
+
+
+@MODES
+def test_failures_are_shown_with_time_object_reason_and_number_and_stay(
+    pipeline: Pipeline, run: Callable[..., Run], fail: Callable[..., None]
+) -> None:
+    fail(pipeline, *ODD_KEYS, "twice.json", "twice.json")
+    assert pipeline.dead() == len(ODD_KEYS) + 2
+    for _ in range(2):  # looking at them does not hide them from the next look
+        answer = run("failures", "--json")
+        assert answer.code == 0
+        assert answer.summary == {"messages": len(ODD_KEYS) + 2}
+        shown = {line["key"]: line for line in answer.lines[:-1]}
+        assert shown.keys() == {*ODD_KEYS, "twice.json"}
+        assert {line["reason"] for line in shown.values()} == {"missing_field record=0 field=patient_name"}
+        assert (shown["twice.json"]["messages"], shown["a b.json"]["messages"]) == (2, 1)
+        assert shown["a b.json"]["tries"] == (1 if fail is fail_in_direct_mode else 2)
+        newest = pipeline.s3.head_object(Bucket="raw", Key="twice.json")["VersionId"]
+        assert shown["twice.json"]["version_id"] == newest
+        assert shown["twice.json"]["first"] <= shown["twice.json"]["last"]
+    text = run("failures").text.splitlines()
+    assert len(text) == len(shown)
+    assert re.search(
+        r"\S+Z  twice\.json  missing_field record=0 field=patient_name  2 events  tried \d times$", text[-1]
+    )
+
+
+def test_failures_that_the_function_could_not_explain(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    sent = notification("slow.json")
+    record = event("lambda_failure_record") | {"requestPayload": sent}
+    timeout = {"errorMessage": "2026-01-01T00:00:00Z req Task timed out after 300.00 seconds"}
+    crash = {"errorType": "Runtime.ExitError", "errorMessage": "RequestId: x Error: Runtime exited"}
+    bodies = [
+        json.dumps(record | {"responsePayload": timeout}),
+        json.dumps(record | {"responsePayload": crash, "requestPayload": notification("crash.json")}),
+        json.dumps(notification("silent.json")),
+        "not json",
+        json.dumps({"requestPayload": {"Records": [7]}}),
+    ]
+    for body in bodies:
+        pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=body)
+    answer = run("failures", "--json")
+    assert answer.reasons == {
+        "slow.json": "timed_out", "crash.json": "Runtime.ExitError", "silent.json": "unknown", "": "unsupported_event",
+    }  # fmt: skip
+    assert answer.summary == {"messages": 5}
+
+
+def test_of_an_event_with_several_objects_only_those_that_failed_are_shown(
+    pipeline: Pipeline, run: Callable[..., Run]
+) -> None:
+    answer = {"errorMessage": "gzip bucket=raw key=b.json version=2; empty_file bucket=raw key=c.json version=3"}
+    record = {"requestPayload": notification("a.json", "b.json", "c.json"), "responsePayload": answer}
+    pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=json.dumps(record))
+    shown = run("failures", "--json")
+    assert shown.reasons == {"b.json": "gzip", "c.json": "empty_file"}
+    assert [line["version_id"] for line in shown.lines[:-1]] == ["2", "3"]
+
+
+def test_no_failures(run: Callable[..., Run]) -> None:
+    assert run("failures").errors == "No failed events.\n"
+    assert run("failures", "--json").lines == [{"summary": {"messages": 0}}]
+    answer = run("redrive")
+    assert (answer.code, answer.errors) == (0, "0 events were sent back.\n")
+
+
+@pytest.fixture
+def lambda_works(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the function take what is in the queue whenever redrive reads its log."""
+    read = log.log_lines
+
+    def work_and_read(*arguments: Any) -> Any:
+        pipeline.work_off()
+        return read(*arguments)
+
+    monkeypatch.setattr(log, "log_lines", work_and_read)
+
+
+@MODES
+@pytest.mark.usefixtures("lambda_works")
+def test_redrive_sends_failed_events_back_and_tells_what_became_of_each(
+    pipeline: Pipeline, run: Callable[..., Run], fail: Callable[..., None]
+) -> None:
+    fail(pipeline, "bad.json", "deleted.json", *ODD_KEYS)
+    pipeline.s3.delete_object(Bucket="raw", Key="deleted.json")
+    for key in ODD_KEYS:
+        pipeline.put(key)  # mended, and S3's notification is not even needed
+    answer = run("redrive", "--json")
+    assert answer.code == 1
+    became = {line["key"]: (line["outcome"], line["reason"]) for line in answer.lines}
+    assert became == dict.fromkeys(ODD_KEYS, ("processed", "")) | {
+        "bad.json": ("rejected", "missing_field record=0 field=patient_name"),
+        "deleted.json": ("gone", ""),
+    }
+    assert "9 events were sent back. 1 objects failed again" in answer.errors
+    assert pipeline.dead() == 1  # bad.json is back
+    assert run(*AUDIT).code == 0
+    pipeline.put("bad.json")
+    assert run("redrive").code == 0
+    assert pipeline.dead() == 0
+
+
+def test_redrive_of_one_object_leaves_the_others(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    fail_in_direct_mode(pipeline, "a.json", "b c.json", "d.json")
+    answer = run("redrive", "--key", "b c.json", "--key", "d.json", "--wait", "0", "--json")
+    assert answer.lines == [{"key": key, "outcome": "sent", "reason": ""} for key in ("b c.json", "d.json")]
+    assert run("failures", "--json").reasons.keys() == {"a.json"}
+    assert pipeline.work_off() == 4  # two messages, each tried twice
+
+
+def test_a_dry_run_changes_nothing(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    fail_in_direct_mode(pipeline, "a.json")
+    answer = run("redrive", "--dry-run")
+    assert (answer.code, answer.text) == (0, "would be sent  a.json\n")
+    assert (pipeline.work_off(), run("failures", "--json").summary) == (0, {"messages": 1})
+
+
+def test_what_fails_again_at_once_is_not_sent_back_for_ever(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(12)))
+    sent: list[int] = []
+
+    def send_and_work(names: core.Pipeline, events: list[str], run: str) -> None:
+        sent.append(len(events))
+        assert sum(sent) <= 12, "events of this run are sent back again"
+        queues.send(names, events, run)
+        pipeline.work_off()
+
+    monkeypatch.setattr("operations.verbs.send", send_and_work)
+    assert run("redrive", "--wait", "0").code == 0
+    assert (sent, pipeline.dead()) == ([10, 2], 12)
+
+
+def test_what_is_no_event_of_s3_stays_in_the_dead_letter_queue(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
+    answer = run("redrive")
+    assert "1 messages are no events of S3" in answer.errors
+    assert pipeline.dead() == 1
+
+
+def test_an_event_is_never_out_of_both_queues(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_direct_mode(pipeline, "a.json")
+    refuse(core.client("sqs"), "sqs", "SendMessageBatch", "AccessDenied")
+    answer = run("redrive")
+    assert answer.code == 1
+    assert answer.errors.splitlines()[-1].startswith("error: AWS refuses SendMessageBatch. These credentials need ")
+    assert (pipeline.dead(), pipeline.work_off()) == (1, 0)
+
+
+def test_what_the_log_does_not_tell_redrive_asks_the_buckets(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_direct_mode(pipeline, "a.json", "b.json", "c.json")
+    pipeline.put("a.json")
+    pipeline.s3.delete_object(Bucket="raw", Key="b.json")
+
+    def work_in_silence(*_: Any) -> list[Any]:
+        pipeline.work_off()
+        return []
+
+    monkeypatch.setattr(log, "log_lines", work_in_silence)
+    answer = run("redrive", "--json", "--wait", "0.1")
+    assert [(line["key"], line["outcome"]) for line in answer.lines] == [
+        ("a.json", "processed"), ("b.json", "gone"), ("c.json", "unfinished"),
+    ]  # fmt: skip
+    assert answer.code == 1
+
+
+def test_who_stops_waiting_still_learns_what_is_known(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_direct_mode(pipeline, "a.json", "b.json")
+    pipeline.put("a.json")
+
+    def stop(_: float) -> None:
+        core.stopping.set()
+        core.pause(0)
+
+    monkeypatch.setattr("operations.verbs.pause", stop)
+    monkeypatch.setattr(log, "log_lines", lambda *_: [(time.time(), a_line("a.json", "processed"))])
+    answer = run("redrive", "--json")
+    assert [(line["key"], line["outcome"]) for line in answer.lines] == [
+        ("a.json", "processed"),
+        ("b.json", "unfinished"),
+    ]
+    assert answer.errors.startswith("Stopped waiting.")
+    assert answer.code == 1
+
+
+def a_line(key: str, outcome: str) -> dict[str, Any]:
+    return {"message": outcome, "key": key, "bytes_out": 3, "reason": ""}
+
+
+def test_more_failed_events_than_sqs_hands_out_is_said(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    refuse(core.client("sqs"), "sqs", "ReceiveMessage", "OverLimit")
+    assert run("failures").errors.splitlines()[0].startswith("SQS hands out 120,000 messages at a time")
+
+
+def test_messages_that_sqs_refuses_for_now_are_sent_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = core.Pipeline.from_outputs(pipeline.outputs)
+    calls = []
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    def half(QueueUrl: str, Entries: list[Any]) -> Any:
+        calls.append([entry["Id"] for entry in Entries])
+        answer = pipeline.sqs.send_message_batch(QueueUrl=QueueUrl, Entries=Entries[:1])
+        return answer | {"Failed": [{"Id": entry["Id"], "Code": "Busy", "SenderFault": False} for entry in Entries[1:]]}
+
+    monkeypatch.setattr(core.client("sqs"), "send_message_batch", half)
+    queues.send(names, [queues.notification("raw", key) for key in ("a.json", "b.json", "c.json")])
+    assert calls == [["0", "1", "2"], ["1", "2"], ["2"]]
+    assert queues.depth(names, pipeline.ingestion) == 3
+    with pytest.raises(core.Problem, match="does not take events: Busy"):
+        queues.send(names, ["{}"] * 9)
+
+
+# --- reprocess --------------------------------------------------------------------------------------------------------
+
+
+def test_reprocess_sends_the_objects_of_a_prefix(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    for key in ("a/1.json", "a/2.json", "a/notes.txt", "b/1.json", *(f"a/{key}" for key in ODD_KEYS)):
+        pipeline.put(key)
+    answer = run("reprocess", "--prefix", "a/", "--rate", "10000")
+    assert (answer.code, answer.errors) == (0, "9 objects were sent through the pipeline.\n")
+    assert pipeline.work_off() == 9
+    assert run(*AUDIT, "--prefix", "a/").code == 0
+    assert run(*AUDIT, "--prefix", "b/").states == {"b/1.json": "missing"}
+
+
+def test_reprocess_since_a_time(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.put("a.json")
+    assert run("reprocess", "--prefix", "", "--since", "2100-01-01").errors.startswith("There are no such objects")
+    assert run("reprocess", "--prefix", "", "--since", "1h").errors.startswith("1 objects were sent")
+    assert run("reprocess", "--prefix", "", "--since", "soon").errors.splitlines()[-1] == (
+        "error: not a time: soon. Say how long ago, as in 10m, 12h or 7d, or when: 2026-01-31."
+    )
+
+
+def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(queues, "pause", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 0)))
+    pace = queues.Pace(50)
+    for _ in range(30):
+        clock[0] += 0.01  # what a call takes
+        pace.keep(10)
+    assert clock[0] == pytest.approx(6.0)
+
+
+# --- status and logs --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def function(pipeline: Pipeline) -> str:
+    """A function with an alias; return the code's hash."""
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    role = make("iam").create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    functions = make("lambda")
+    zip_file = base64.b64decode("UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==")
+    made = functions.create_function(
+        FunctionName="function",
+        Role=role,
+        Handler="x.y",
+        Runtime="python3.12",
+        Code={"ZipFile": zip_file},
+        Publish=True,
+    )
+    functions.create_alias(FunctionName="function", Name="live", FunctionVersion=made["Version"])
+    return str(made["CodeSha256"])
+
+
+def test_status_is_one_screen(pipeline: Pipeline, run: Callable[..., Run], function: str) -> None:
+    pipeline.upload("a.json", "b.json")
+    pipeline.upload("bad.json", "worse.json", body=BAD)
+    pipeline.invoke(notification("gone.json"))
+    fail_in_queue_mode(pipeline, "bad too.json")  # tried twice
+    pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody="{}")
+    for name, topic in (("pipeline-errors", "pipeline-alarms"), ("pipeline-prod-errors", "pipeline-prod-alarms")):
+        make("cloudwatch").put_metric_alarm(
+            AlarmName=name, Namespace="n", MetricName="m", Statistic="Sum", Period=60, EvaluationPeriods=1, Threshold=0,
+            ComparisonOperator="GreaterThanThreshold", AlarmActions=[f"arn:aws:sns:us-east-1:123456789012:{topic}"],
+        )  # fmt: skip
+        make("cloudwatch").set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="test")
+    answer = run("status")
+    assert answer.code == 0
+    screen = {line[:17].rstrip(): line[18:] for line in answer.text.splitlines()}
+    assert screen["function"] == f"function, version 1, code {function}"
+    assert re.fullmatch(r"b\.json, \S+Z", screen["last processed"])
+    assert screen["in the last hour"] == "6 files in, 2 out, 3 rejected, 0 failed, 1 gone"
+    assert screen["waiting"] == "1 events in the queue"
+    assert screen["failed events"] == "3 in the dead-letter queue, see ./deploy.sh failures"
+    assert screen["alarms"] == "pipeline-errors"
+
+
+def test_status_of_a_pipeline_that_was_never_used(run: Callable[..., Run], function: str) -> None:
+    text = run("status").text
+    assert "last processed    none in two weeks" in text
+    assert "in the last hour  0 files in, 0 out, 0 rejected, 0 failed, 0 gone" in text
+    assert "alarms            none" in text
+
+
+def test_logs_have_a_readable_line_for_each_file(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("a.json", "b\u202e.json", body=TWO)
+    pipeline.upload("bad.json", body=BAD)
+    pipeline.invoke(notification("notes.txt"))
+    pipeline.write(
+        "START RequestId: x",
+        json.dumps({"type": "platform.report", "record": {"status": "success"}}),
+        json.dumps({"type": "platform.report", "record": {"status": "timeout"}}),
+        json.dumps({"level": "ERROR", "errorType": "Runtime.ImportModuleError", "message": "Unable"}),
+        json.dumps({"_aws": {}, "service": "function", "FilesProcessed": [1.0]}),
+    )
+    answer = run("logs", "--once")
+    lines = [re.sub(r"^\S+Z  ", "", line) for line in answer.text.splitlines()]
+    version = pipeline.s3.head_object(Bucket="raw", Key="a.json")["VersionId"]
+    assert re.fullmatch(rf"processed  a\.json  version {version}  2 records  {len(TWO)} bytes  \d+ ms", lines[0])
+    assert lines[1].startswith('processed  "b\\u202e.json"')
+    assert re.fullmatch(
+        r"rejected   bad\.json  version \S+  \d+ ms  missing_field record=0 field=patient_name", lines[2]
+    )
+    assert lines[3:] == ["skipped    notes.txt", "timeout", "error      Runtime.ImportModuleError"]
+    assert run("logs", "--once", "--since", "2100-01-01").text == ""
+
+
+def test_logs_follow_until_told_to_stop_and_show_nothing_twice(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.upload("0.json")
+    rounds = iter(range(1, 4))
+
+    def upload_meanwhile(seconds: float) -> None:
+        number = next(rounds, None)
+        if number is None:
+            raise core.Interrupted
+        pipeline.upload(f"{number}.json")
+
+    monkeypatch.setattr("operations.verbs.pause", upload_meanwhile)
+    answer = run("logs")
+    assert answer.code == 130
+    assert [line.split()[2] for line in answer.text.splitlines()] == ["0.json", "1.json", "2.json", "3.json"]
+
+
+def test_a_log_without_page_tokens_is_read_to_its_end(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps = [1, 1, 2, 2, 2, 3, 4, 4, 4, 4, 5]
+    events: list[Any] = [{"timestamp": stamp, "message": json.dumps({"n": n})} for n, stamp in enumerate(stamps)]
+    monkeypatch.setattr(log, "LOG_PAGE", 5)
+
+    def page(startTime: int, **_: Any) -> Any:
+        return {"events": [one for one in events if one["timestamp"] >= startTime][:5]}
+
+    monkeypatch.setattr(core.client("logs"), "filter_log_events", page)
+    lines = log.log_lines(core.Pipeline.from_outputs(pipeline.outputs), 0)
+    assert [line["n"] for _, line in lines] == list(range(len(stamps)))
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def refuse(client: Any, service: str, call: str, code: str, status: int = 403) -> None:
+    """Let AWS answer a call with an error."""
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        if service == "s3":
+            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+        else:
+            body = json.dumps({"__type": code, "message": "no"}).encode()
+        raw: Any = io.BytesIO(b"" if request.method == "HEAD" else body)
+        raw.stream = lambda **_: [raw.read()]
+        request.url = "https://nowhere.invalid/"  # moto comes next, and would do what it is asked
+        return AWSResponse(request.url, status, HTTPHeaders(), raw)
+
+    client.meta.events.register_first(f"before-send.{service}.{call}", answer)
+
+
+VERBS = [["audit"], ["failures"], ["redrive"], ["reprocess", "--prefix", ""], ["status"], ["logs", "--once"]]
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "verb", "needs"),
+    [
+        ("s3", "ListObjectVersions", "audit", "s3:ListBucketVersions"),
+        ("s3", "ListObjectsV2", "audit", "s3:ListBucket"),
+        ("s3", "HeadObject", "audit", r"s3:GetObject \(and s3:ListBucket\)"),
+        ("s3", "ListObjectsV2", "reprocess", "s3:ListBucket"),
+        ("sqs", "ReceiveMessage", "failures", "ReceiveMessage"),
+        ("logs", "FilterLogEvents", "logs", "FilterLogEvents"),
+        ("lambda", "GetAlias", "status", "GetAlias"),
+    ],
+)
+def test_missing_permission_is_one_clear_line(
+    pipeline: Pipeline, run: Callable[..., Run], service: str, call: str, verb: str, needs: str
+) -> None:
+    pipeline.put("a.json")
+    refuse(core.client(service), service, call, "AccessDenied")
+    (arguments,) = [arguments for arguments in VERBS if arguments[0] == verb]
+    answer = run(*arguments)
+    assert (answer.code, answer.text) == (1, "")
+    assert re.search(
+        rf"^error: AWS refuses {call}\. These credentials need the permission {needs}\.$", answer.errors, re.M
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: str(verb[0]))
+def test_no_credentials_is_one_clear_line(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, verb: list[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    answer = run(*verb)
+    assert (answer.code, answer.text) == (1, "")
+    assert answer.errors.splitlines()[-1] == "error: there are no AWS credentials. Log in, or set AWS_PROFILE."
+
+
+def test_throttling_is_waited_for_and_in_the_end_one_clear_line(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.put("a.json")
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    refuse(core.client("s3"), "s3", "ListObjectVersions", "SlowDown", 503)
+    answer = run("audit")
+    assert (answer.code, len(waits)) == (1, 7)
+    assert answer.errors.splitlines()[-1] == (
+        "error: AWS throttles ListObjectVersions and goes on so. Wait a little, or lower --rate, and run it again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("ExpiredToken", "AWS does not accept the credentials (ExpiredToken). Log in again."),
+        ("NoSuchBucket", "ListObjectVersions finds nothing (NoSuchBucket). Was the environment destroyed? "),
+        ("Strange", "ListObjectVersions failed (Strange). Try again; if it stays, AWS says: no"),
+    ],
+)
+def test_other_refusals(pipeline: Pipeline, run: Callable[..., Run], code: str, says: str) -> None:
+    refuse(core.client("s3"), "s3", "ListObjectVersions", code, 400)
+    assert f"error: {says}" in run("audit").errors
+
+
+@pytest.mark.parametrize("value", [None, "", "null", "[]", "{}", "no json"])
+def test_no_pipeline(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    monkeypatch.delenv("PIPELINE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("PIPELINE", value)
+    assert operate.main(["status"]) == 1
+    assert capsys.readouterr().err == "error: PIPELINE does not describe a pipeline. Use ./deploy.sh, which sets it.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["audti"], ["audit", "dev"], ["audit", "--rate", "0"], ["audit", "--in-flight", "-1"], ["reprocess"],
+     ["redrive", "--rate", "fast"], ["redrive", "--wait", "nan"], ["logs", "--sinc", "1h"]],
+)  # fmt: skip
+def test_bad_use_is_refused_by_a_usage_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        operate.main(arguments)
+    assert refused.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: ./deploy.sh ")
+
+
+# --- the runbook ------------------------------------------------------------------------------------------------------
+
+RUNBOOK = (Path(operate.__file__).parents[1] / "docs/operations.md").read_text()
+
+
+def test_the_runbook_has_a_section_for_every_alarm() -> None:
+    alarms = (Path(operate.__file__).parents[1] / "modules/monitoring/alarms.tf").read_text()
+    names = set(re.findall(r"^    ([a-z-]+) = \{$", alarms, re.M)) | {"nothing-processed"}
+    assert names == set(re.findall(r"^### ([a-z]+-[a-z-]+)$", RUNBOOK, re.M))
+
+
+def test_the_runbook_has_a_row_for_every_reason() -> None:
+    documented = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", RUNBOOK.partition("## Rejected files")[2], re.M)
+    codes = re.findall(r"\w+", lambda_function.Rejected.__doc__ or "")
+    readme = (Path(operate.__file__).parents[1] / "README.md").read_text()
+    reasons = re.findall(r"^\| `(\w+)` \|", readme.partition("| reason | meaning |")[2].partition("\n\n")[0], re.M)
+    assert set(reasons) <= set(documented)
+    assert set(reasons) <= set(codes)
+    for reason in re.findall(r'Failure\("(\w+)"\)', Path(lambda_function.__file__).read_text()):
+        assert f"`{reason}`" in RUNBOOK
+
+
+def test_the_runbooks_job_is_one_that_s3_takes() -> None:
+    job = json.loads(re.findall(r"```json\n(.*?)```", RUNBOOK, re.S)[0])
+    s3control = make("s3control")
+    shape = s3control.meta.service_model.operation_model("CreateJob").input_shape
+    validate_parameters(job, shape)
+    assert job["Operation"]["LambdaInvoke"]["InvocationSchemaVersion"] == "2.0"

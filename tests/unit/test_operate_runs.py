@@ -1,0 +1,213 @@
+"""Long runs of the verbs as a person sees them: a process of its own, a terminal, Ctrl-C, and going on after it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_api._internal.models import moto_api_backend
+from moto.s3.models import S3Backend, s3_backends
+from moto.server import ThreadedMotoServer
+
+ROOT = Path(__file__).resolve().parents[2]
+OBJECTS = 300
+KEYS = [f"scans/{n:06}.json" for n in range(OBJECTS)]
+
+
+class Server:
+    """S3, SQS and CloudWatch Logs behind a port, and a pipeline on them that has processed every key."""
+
+    def __init__(self, endpoint: str, folder: Path) -> None:
+        self.endpoint, self.folder = endpoint, folder
+        s3, self.sqs = self.client("s3"), self.client("sqs")
+        for bucket in ("raw", "processed"):
+            s3.create_bucket(Bucket=bucket)
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        self.client("logs").create_log_group(logGroupName="group")
+        self.ingestion, self.dead_letter = (
+            self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("ingestion", "dead-letter")
+        )
+        store: Any = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        for key in KEYS:
+            source = store.put_object("raw", key, b"[]")
+            result = store.put_object("processed", key, b"[]\n")
+            lineage = {"source-version-id": source.version_id, "source-etag": source.etag.strip('"')}
+            result.set_metadata(
+                {f"x-amz-meta-{name}": value for name, value in {**lineage, "record-count": "0"}.items()}
+            )
+        self.store = store
+
+    def client(self, service: str) -> Any:
+        make: Any = boto3.client
+        return make(service, endpoint_url=self.endpoint)
+
+    def start(self, *arguments: str) -> tuple[subprocess.Popen[str], int]:
+        """Start a verb on a terminal; return the process and the terminal's other end."""
+        outputs = {
+            "raw_data_bucket_name": "raw",
+            "processed_data_bucket_name": "processed",
+            "lambda_function_name": "function",
+            "function_alias": "live",
+            "log_group_name": "group",
+            "ingestion_queue_url": self.ingestion,
+            "dead_letter_queue_url": self.dead_letter,
+            "alarm_topic_arn": "topic",
+            "dashboard_name": "pipeline",
+        }
+        ours, theirs = pty.openpty()
+        program = "import sys; from pathlib import Path; from operations import core; import operate; "
+        program += f"core.ROOT = Path({str(self.folder)!r}); sys.exit(operate.main())"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            env=os.environ | {"PIPELINE": json.dumps(outputs), "AWS_ENDPOINT_URL": self.endpoint},
+            cwd=ROOT / "scripts",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+        )
+        os.close(theirs)
+        return process, ours
+
+    def run(self, *arguments: str, stop_at: int = 0) -> tuple[int, str, str]:
+        """Run a verb, interrupted once its progress tells of so many. Return exit code, output and terminal."""
+        process, terminal = self.start(*arguments)
+        shown = ""
+        try:
+            while data := os.read(terminal, 1024):
+                shown += data.decode()
+                if stop_at and any(int(count.replace(",", "")) >= stop_at for count in progress(shown)):
+                    process.send_signal(signal.SIGINT)
+                    stop_at = 0
+        except OSError:  # the process has closed its end
+            pass
+        os.close(terminal)
+        output, _ = process.communicate()
+        return process.returncode, output, shown
+
+    def messages(self, queue: str) -> list[str]:
+        """Take all messages out of a queue; return the key that each is about."""
+        keys = []
+        while found := self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=43_200).get(
+            "Messages"
+        ):
+            keys += [json.loads(one["Body"])["Records"][0]["s3"]["object"]["key"] for one in found]
+        return keys
+
+
+def progress(shown: str) -> list[str]:
+    return re.findall(r"\r\x1b\[K([\d,]+) [a-z ]+, [\d,]+/s  ", shown)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    moto_api_backend.reset()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield Server(f"http://{host}:{port}", tmp_path)
+    server.stop()
+    moto_api_backend.reset()
+
+
+def test_an_audit_goes_on_where_it_was_interrupted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: Counter[str] = Counter()
+    head_object = S3Backend.head_object
+
+    def count(self: Any, bucket_name: str, key_name: str, *arguments: Any, **options: Any) -> Any:
+        looked_at[key_name] += bucket_name == "processed"
+        return head_object(self, bucket_name, key_name, *arguments, **options)
+
+    monkeypatch.setattr(S3Backend, "head_object", count)
+    server.store.delete_object("processed", KEYS[7])  # found before the interruption
+    server.store.delete_object("processed", KEYS[-7])  # found after it
+    code, output, shown = server.run("audit", "--json", "--in-flight", "0", stop_at=60)
+    assert (code, output) == (130, "")
+    stopped = re.search(r"Stopped after ([\d,]+) objects\. The same command with --resume goes on from there\.", shown)
+    assert stopped
+    done = int(stopped[1].replace(",", ""))
+    assert 60 <= done < OBJECTS
+    before = looked_at.total()
+    code, output, shown = server.run("audit", "--json", "--in-flight", "0", "--resume")
+    assert f"Going on after {stopped[1]} objects." in shown
+    assert code == 1
+    *found, last = map(json.loads, output.splitlines())
+    assert [(line["key"], line["state"]) for line in found] == [(KEYS[7], "missing"), (KEYS[-7], "missing")]
+    assert last["summary"]["processed"] == OBJECTS - 2
+    assert looked_at.total() - before == OBJECTS - done
+    # A run that is not to go on begins anew.
+    assert server.run("audit", "--json")[0] == 0
+    assert looked_at.total() - before == OBJECTS - done + OBJECTS
+
+
+def test_reprocess_goes_on_where_it_was_interrupted(server: Server) -> None:
+    command = ("reprocess", "--prefix", "scans/", "--rate", "200")
+    code, _, shown = server.run(*command, stop_at=60)
+    assert code == 130
+    assert "The same command with --resume goes on from there." in shown
+    first = server.messages(server.ingestion)
+    assert 60 <= len(first) < OBJECTS
+    code, _, shown = server.run(*command, "--resume")
+    assert code == 0
+    assert f"{OBJECTS:,} objects were sent through the pipeline." in shown
+    assert first + server.messages(server.ingestion) == KEYS
+
+
+def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
+    failed = [{"Records": [{"s3": {"bucket": {"name": "raw"}, "object": {"key": key}}}]} for key in KEYS]
+    for start in range(0, OBJECTS, 10):
+        entries = [{"Id": str(n), "MessageBody": json.dumps(one)} for n, one in enumerate(failed[start : start + 10])]
+        server.sqs.send_message_batch(QueueUrl=server.dead_letter, Entries=entries)
+    command = ("redrive", "--wait", "0", "--rate", "200")
+    code, _, shown = server.run(*command, stop_at=60)
+    assert code == 130
+    assert "Stopped. What was not sent back is still in the dead-letter queue." in shown
+    first = server.messages(server.ingestion)
+    assert 0 < len(first) < OBJECTS
+    code, output, _ = server.run(*command)
+    assert code == 0
+    assert len(output.splitlines()) == OBJECTS - len(first)
+    assert sorted(first + server.messages(server.ingestion)) == KEYS
+    assert server.messages(server.dead_letter) == []
+
+
+@pytest.mark.parametrize(
+    "verb", [["audit"], ["reprocess", "--prefix", ""], ["failures"]], ids=lambda verb: str(verb[0])
+)
+def test_progress_shows_on_a_terminal(server: Server, verb: list[str]) -> None:
+    if verb == ["failures"]:
+        server.sqs.send_message(QueueUrl=server.dead_letter, MessageBody="{}")
+    assert progress(server.run(*verb)[2])
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(server: Server) -> None:
+    for key in KEYS:
+        server.store.delete_object("processed", key)
+    process, terminal = server.start("audit", "--json", "--in-flight", "0")
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+    shown = ""
+    try:
+        while data := os.read(terminal, 1024):
+            shown += data.decode()
+    except OSError:
+        pass
+    os.close(terminal)
+    assert process.wait() == 1
+    assert "Traceback" not in shown
+    assert "Exception" not in shown
