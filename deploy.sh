@@ -66,6 +66,24 @@ main() {
     drift) #: drift [ENV] [--issue]      say whether AWS is as the code has it; --issue keeps a GitHub issue about it
       drift "$@"
       ;;
+    status) #: status [ENV]               one screen: version, last file, the last hour, queues, alarms
+      operate "$verb" "$@"
+      ;;
+    logs) #: logs [ENV] [--once]        follow what the function does, a line per file
+      operate "$verb" "$@"
+      ;;
+    audit) #: audit [ENV] [--repair]     did every upload come out? --repair sends again what is missing
+      operate "$verb" "$@"
+      ;;
+    failures) #: failures [ENV]             what could not be processed, and why
+      operate "$verb" "$@"
+      ;;
+    redrive) #: redrive [ENV] [--key KEY]  send failed events back through the pipeline
+      operate "$verb" "$@"
+      ;;
+    reprocess) #: reprocess [ENV] --prefix P  send existing uploads through the pipeline again
+      operate "$verb" "$@"
+      ;;
     destroy) #: destroy [ENV] [--yes]      remove an environment; it asks for the name, --yes answers it
       destroy "$@"
       ;;
@@ -240,6 +258,16 @@ export_pipeline() {
   PIPELINE=$(printf %s "$1" | "$PYTHON" -c 'import json, sys; print(json.dumps(json.load(sys.stdin)[sys.argv[1]]))' "$2" 2>/dev/null) ||
     fail "$environment is not deployed in account $account. Deploy it: ./deploy.sh deploy $environment"
   export PIPELINE
+}
+
+# operate VERB [ENV] [OPTION...]: hand over to the operating commands, each of which explains itself with --help.
+operate() {
+  local verb=$1 environment_name=dev
+  shift
+  case ${1:-} in '' | -*) ;; *) environment_name=$1 && shift ;; esac
+  prepare "$verb" "$environment_name"
+  with_pipeline
+  exec "$scripts_python" scripts/operate.py "$verb" "$@"
 }
 
 # with_pipeline: connect to a deployed environment, quietly.
