@@ -58,7 +58,9 @@ scan() {
 
 e2e() {
   python_env .venv/scanners tests/scanners.txt
-  pytest tests/e2e
+  python_env .venv/local-aws scripts/local-aws.txt
+  python_env .venv/scripts scripts/requirements.txt
+  pytest tests/e2e --numprocesses 3 --dist loadgroup --durations 10
 }
 
 controls() { python tests/controls/break_controls.py; }
