@@ -6,9 +6,10 @@ locals {
   deployed     = var.github == null ? [] : tolist(var.environments)
   repositories = var.github == null ? [] : coalesce(var.github.subject_prefixes, ["repo:${var.github.repository}"])
 
-  # Which runs of the repository take on which role. main: the nightly check for drift.
+  # Which runs of the repository take on which role. A job that names a GitHub environment sends that; any other of a pull
+  # request, or of main such as the nightly check for drift, sends the event or the branch.
   runs = { for name in var.environments : name => {
-    plan  = ["pull_request", "ref:refs/heads/main"]
+    plan  = ["environment:${name}-plan", "pull_request", "ref:refs/heads/main"]
     apply = ["environment:${name}"]
   } }
   policies_of_role = {

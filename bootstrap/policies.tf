@@ -164,7 +164,8 @@ locals {
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ] },
       { sid = "UseKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [local.keys], conditions = concat(local.own[name], [
-        ["StringEquals", "kms:ViaService", ["s3.${var.region}.amazonaws.com", "sqs.${var.region}.amazonaws.com"]],
+        # Lambda: the function's own variables.
+        ["StringEquals", "kms:ViaService", [for service in ["lambda", "s3", "sqs"] : "${service}.${var.region}.amazonaws.com"]],
       ]) },
       # Neither traces nor the interfaces that Lambda makes for the function have names to foresee.
       { sid = "TracesAndInterfaces", resources = ["*"], actions = [
