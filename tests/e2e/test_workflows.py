@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT
-from delivery import PATIENTS, SETUP, TWO_SECRETS, WORKFLOWS, Pushed, Runner, credentials, text, value
+from delivery import PATIENTS, SETUP, TWO_SECRETS, WORKFLOWS, Pushed, Run, Runner, credentials, fresh_copy, text, value
 
 from tests.unit.github import GitHub, serving
 
@@ -201,6 +202,15 @@ def github() -> Iterator[GitHub]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def prod(pushed: Pushed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Run]]:
+    """Deploy prod where it is switched on, while the tests go on with dev: Terraform mostly waits."""
+    assert pushed.runs["deploy-dev"].status == 0, pushed.runs["deploy-dev"].output
+    runner = Runner(pushed.account, fresh_copy(tmp_path_factory.mktemp("prod")))
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(runner.run, "deploy", "deploy-prod", PROD_TOO)
+
+
 def test_a_push_deploys_dev(pushed: Pushed) -> None:
     run = pushed.runs["deploy-dev"]
     assert run.commands == ["./deploy.sh deploy dev"]
@@ -211,16 +221,14 @@ def test_a_push_deploys_dev(pushed: Pushed) -> None:
     assert re.search(r"Plan for dev: \d+ to add\.", run.summary)
 
 
-def test_a_pull_request_shows_its_plan(pushed: Pushed) -> None:
-    assert pushed.runs
+def test_a_pull_request_shows_its_plan(pushed: Pushed, prod: Future[Run]) -> None:
     run = pushed.runner.run("pull-request", "plan", TWO_SECRETS | OWN_BRANCH)
     assert run.commands == ["./deploy.sh plan dev"]
     assert run.status == 0, run.output
     assert "Plan for dev: " in run.summary
 
 
-def test_drift_opens_one_issue(pushed: Pushed, github: GitHub) -> None:
-    assert pushed.runs
+def test_drift_opens_one_issue(pushed: Pushed, prod: Future[Run], github: GitHub) -> None:
     functions = pushed.account.client("lambda")
     functions.update_function_configuration(FunctionName="ikerian-data-pipeline-data-processor", MemorySize=512)
     pushed.runner.api_url = github.url
@@ -233,9 +241,8 @@ def test_drift_opens_one_issue(pushed: Pushed, github: GitHub) -> None:
         assert "aws_lambda_function" in run.summary
 
 
-def test_prod_is_deployed_where_it_is_switched_on(pushed: Pushed) -> None:
-    assert pushed.runs
-    run = pushed.runner.run("deploy", "deploy-prod", PROD_TOO)
+def test_prod_is_deployed_where_it_is_switched_on(pushed: Pushed, prod: Future[Run]) -> None:
+    run = prod.result()
     assert run.commands == ["./deploy.sh deploy prod"]
     assert run.status == 0, run.output
     assert sorted(pushed.account.process_sample().values()) == [PATIENTS, PATIENTS]
