@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import signal
+import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.exceptions import ConnectionError as AwsConnectionError
+from operations import core
 from operations.core import Interrupted, Pipeline, Problem, on_signal, say, stopping
 from operations.verbs import audit, failures, logs, redrive, reprocess, status
 
@@ -185,6 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # somebody has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, sqlite3.Error) as error:  # a full disk, say
+        say(f"error: {error}. What a run knows lies in {core.ROOT / '.local/operate'}.")
     return 1
 
 

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from botocore.exceptions import ClientError
+from urllib3.exceptions import HTTPError
 
 from operations.core import (
     ROOT,
@@ -236,11 +237,14 @@ def function_code(processed_bucket: str) -> Any:
 def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
     """Make a result again from its raw version, by the function's own code. Returns how it differs, empty if not."""
     code = function_code(pipeline.processed)
-    body = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)["Body"]
+    raw = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)
+    work = code.Work(pipeline.raw, key, version_id, etag)
     try:
-        code._copy(code.Work(pipeline.raw, key, version_id, etag), body, lambda: 3_600_000)
+        code._copy(work, raw["Body"], raw["ContentLength"], lambda: 3_600_000)
     except code.Rejected as error:
         return str(error)
+    except (code.Failure, HTTPError, OSError) as error:
+        raise Problem(f"{printable(key)} could not be read to its end ({type(error).__name__}). Try again.") from None
     found = hashlib.sha256()
     for data in pipeline.s3.get_object(Bucket=pipeline.processed, Key=key)["Body"].iter_chunks(256 * 1024):
         found.update(data)

@@ -54,8 +54,9 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
     try:
         examine(pipeline, ledger, rows, options.deep)
         counts = settle(pipeline, ledger, options.in_flight * 60)
-    except (Interrupted, ClientError, BotoCoreError):
-        say(f"Stopped after {ledger.get('done', 0):,} objects. The same command with --resume goes on from there.")
+    except (Interrupted, ClientError, BotoCoreError, Problem):
+        if done := ledger.get("done", 0):
+            say(f"Stopped after {done:,} objects. The same command with --resume goes on from there.")
         raise
     report(ledger, counts, options.json)
     faults = sum(counts[state] for state in FAULTS)
@@ -119,7 +120,8 @@ def reprocess(pipeline: Pipeline, options: argparse.Namespace) -> int:
     try:
         send_again(pipeline, keys, options.rate, sent)
     except (Interrupted, ClientError, BotoCoreError, Problem):
-        say(f"Stopped after {total:,} objects. The same command with --resume goes on from there.")
+        if total:
+            say(f"Stopped after {total:,} objects. The same command with --resume goes on from there.")
         raise
     ledger.finish()
     say(f"{total:,} objects were sent through the pipeline." if total else "There are no such objects: nothing to do.")
