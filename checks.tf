@@ -3,17 +3,26 @@
 check "alarms_reach_somebody" {
   assert {
     condition     = length(local.unwatched) == 0
-    error_message = "Nobody is told of alarms in ${join(", ", local.unwatched)}, which keeps its data. Set alarm_emails, or subscribe to the topic alarm_topic_arn and ignore this."
+    error_message = "Nobody is told of alarms in ${join(", ", local.unwatched)}, where data is kept. Set alarm_emails, or subscribe to the topic alarm_topic_arn and ignore this."
   }
 }
 
 check "log_outlives_failed_events" {
   assert {
-    condition     = alltrue([for e in values(var.environments) : e.log_retention_days >= 14])
-    error_message = "The log is gone before the failed events are, which stay in the dead-letter queue for 14 days, and with it the reason of a rejection. Set log_retention_days to 14 or more."
+    condition     = length(local.short_log) == 0
+    error_message = "In ${join(", ", local.short_log)} the log is gone before the failed events are, which stay in the dead-letter queue for 14 days, and with it the reason of a rejection. Set log_retention_days to 14 or more."
+  }
+}
+
+check "access_log_outlives_old_versions" {
+  assert {
+    condition     = length(local.short_access_log) == 0
+    error_message = "In ${join(", ", local.short_access_log)} the access log is gone before the old versions are, so nobody can tell who overwrote or deleted what is recovered. Set access_log_days to noncurrent_version_days or more."
   }
 }
 
 locals {
-  unwatched = [for name, e in var.environments : name if !coalesce(e.force_destroy, name == "dev") && length(e.alarm_emails) == 0]
+  unwatched        = [for name, pipeline in module.pipeline : name if !pipeline.force_destroy && length(var.environments[name].alarm_emails) == 0]
+  short_log        = [for name, e in var.environments : name if e.log_retention_days < 14]
+  short_access_log = [for name, e in var.environments : name if e.access_log_days < e.noncurrent_version_days]
 }

@@ -186,7 +186,7 @@ variable "environments" {
   }
 
   validation {
-    condition     = alltrue(flatten([for e in values(var.environments) : [for zone in try(e.private_network.availability_zones, []) : startswith(zone, var.region)]]))
+    condition     = alltrue(flatten([for e in values(var.environments) : [for zone in try(e.private_network.availability_zones, []) : can(regex("^${var.region}[a-z]$", zone))]]))
     error_message = "availability_zones are not zones of region. Use zones such as \"us-east-1a\" for us-east-1."
   }
 

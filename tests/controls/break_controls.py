@@ -1,7 +1,8 @@
 """Test the tests: break each control in a copy of the project, and expect `terraform test` to turn red.
 
 Each entry names a control, the file that holds it, and what replaces which text there. A control whose removal stays
-green is reported, and so is an entry whose text is no longer in the file.
+green is reported, and so is an entry whose text is no longer in the file. Where no setting can get past the validations
+to a precondition, its entry breaks the code that it guards, and expects its message.
 """
 
 # ruff: noqa: E501 - one control, one line
@@ -21,12 +22,16 @@ TLS = 'variable = "aws:SecureTransport"'
 
 
 class Break(NamedTuple):
-    """A control, and how to take it away. Files are those of modules/, or of bootstrap/ where they say so."""
+    """A control, how to take it away, and what Terraform then says.
+
+    Files are those of modules/, or of bootstrap/ where they say so.
+    """
 
     control: str
     file: str
     old: str
     new: str
+    says: str = "Test assertion failed"
 
 
 BREAKS = [
@@ -63,14 +68,19 @@ BREAKS = [
     Break("key for this account", "kms/main.tf", "values   = [var.account_id]", 'values = ["*"]'),
     Break("role reads raw only", "iam/main.tf", 'resources = ["${var.raw_bucket_arn}/*"]', 'resources = ["*"]'),
     Break("role lists raw only", "iam/main.tf", "resources = [var.raw_bucket_arn]", 'resources = ["*"]'),
+    Break("role writes processed only", "iam/main.tf", 'resources = ["${var.processed_bucket_arn}/*"]', 'resources = ["*"]'),
+    Break("role writes its log only", "iam/main.tf", 'resources = ["${var.log_group_arn}:*"]', 'resources = ["*"]'),
     Break("role cannot delete", "iam/main.tf", '"s3:PutObject", ', '"s3:PutObject", "s3:DeleteObject", '),
     Break("role cannot make log groups", "iam/main.tf", '"logs:CreateLogStream"', '"logs:CreateLogGroup"'),
     Break("role sends to its queue", "iam/main.tf", "resources = [var.queue_arns.dead_letter]", 'resources = ["*"]'),
     Break("role receives from its queue", "iam/main.tf", "resources = [var.queue_arns.ingestion]", 'resources = ["*"]'),
     Break("key through S3 only", "iam/main.tf", "s3.${var.region}.amazonaws.com", "*.${var.region}.amazonaws.com"),
+    Break("key through SQS only", "iam/main.tf", "sqs.${var.region}.amazonaws.com", "*.${var.region}.amazonaws.com"),
+    Break("role uses its key only", "iam/main.tf", "resources = [var.kms_key_arn]", 'resources = ["*"]'),
     Break("key for these objects", "iam/main.tf", "kms:EncryptionContext:aws:s3:arn", "kms:EncryptionContext:any"),
     Break("key for these queues", "iam/main.tf", "kms:EncryptionContext:aws:sqs:arn", "kms:EncryptionContext:any"),
     Break("six network actions", "iam/main.tf", '"ec2:DescribeSubnets"', '"ec2:*"'),
+    Break("no network actions without a network", "iam/main.tf", 'var.private_network ? ["network"] : []', '["network"]'),
     Break("trust", "iam/main.tf", '"lambda.amazonaws.com"', '"lambda.amazonaws.com", "ec2.amazonaws.com"'),
     Break("invoked by the raw bucket", "pipeline/trigger.tf", "= local.bucket_arns.raw", '= "arn:aws:s3:::other"'),
     Break("invoked by this account", "pipeline/trigger.tf", "source_account = var.account_id", 'source_account = "999988887777"'),
@@ -83,6 +93,7 @@ BREAKS = [
     Break("queue takes from this account", "queue/main.tf", "[var.account_id]", '["*"]'),
     Break("queues encrypted", "queue/main.tf", "= var.kms_key_arn", "= null"),
     Break("TLS only, queues", "queue/main.tf", TLS, 'variable = "aws:ViaAWSService"'),
+    Break("failed messages kept", "queue/main.tf", "maxReceiveCount = 5", "maxReceiveCount = 1000"),
     Break("dead-letter queue's scope", "queue/main.tf", '"byQueue"', '"allowAll"'),
     Break("topic encrypted", "monitoring/topic.tf", "= var.kms_key_arn", "= null"),
     Break("topic for these alarms", "monitoring/topic.tf", "[var.alarm_arn_pattern]", '["*"]'),
@@ -96,6 +107,16 @@ BREAKS = [
     Break("failed events kept", "lambda/main.tf", "= var.failure_queue_arn", '= "arn:aws:sqs:us-east-1:999988887777:other"'),
     Break("way to these buckets only", "network/main.tf", 'flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])', '["*"]'),
     Break("nothing but TLS out", "network/main.tf", "from_port         = 443", "from_port = 0"),
+    Break("nothing but S3 out", "network/main.tf", "prefix_list_id    = aws_vpc_endpoint.s3.prefix_list_id", 'cidr_ipv4 = "0.0.0.0/0"'),
+    Break("network leads to the data buckets", "pipeline/main.tf", "[local.bucket_arns.raw, local.bucket_arns.processed]", '["arn:aws:s3:::*"]'),
+    Break("data buckets logged", "pipeline/main.tf", "{ bucket = module.log_bucket.name, prefix", '{ bucket = "elsewhere", prefix'),
+    Break("data buckets locked", "pipeline/main.tf", "object_lock_days = var.data.object_lock_days", "object_lock_days = null"),
+    Break("old versions kept", "pipeline/main.tf", "noncurrent = var.data.noncurrent_version_days", "noncurrent = 1"),
+    Break("data survives a destroy", "pipeline/main.tf", "force_destroy    = var.data.force_destroy", "force_destroy = true"),
+    Break("access log survives a destroy", "pipeline/main.tf", "force_destroy      = var.data.force_destroy", "force_destroy = true"),
+    Break("key's deletion can be taken back", "pipeline/main.tf", "? 7 : 30", "? 7 : 7"),
+    Break("raw is not processed", "pipeline/main.tf", "${var.name_prefix}-processed-data", "${var.name_prefix}-raw-data", says="The raw bucket is the processed bucket"),
+    Break("hidden while in work", "pipeline/trigger.tf", "6 * var", "0 * var", says="visibility timeout of 5 s does not fit"),
     Break("default security group closed", "network/main.tf", "egress  = []", 'egress = [{ protocol = "-1", from_port = 0, to_port = 0, cidr_blocks = ["0.0.0.0/0"], description = "", ipv6_cidr_blocks = [], prefix_list_ids = [], security_groups = [], self = false }]'),
     Break("role within its boundary", "iam/main.tf", "= var.permissions_boundary_arn", "= null"),
     Break("GitHub's whole subjects", "bootstrap/github.tf", 'join(":", pair)', 'join(":", [pair[0], "*"])'),
@@ -160,7 +181,7 @@ def verdict(entry: Break) -> str:
         )
         if run.returncode == 0:
             return f"{entry.control}: taken away in {entry.file} and no test noticed"
-        if "Test assertion failed" not in run.stdout + run.stderr:
+        if entry.says not in " ".join((run.stdout + run.stderr).split()):
             return f"{entry.control}: the copy does not work at all, so nothing is proved:\n{run.stderr}"
         return ""
 

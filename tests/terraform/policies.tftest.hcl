@@ -131,6 +131,49 @@ run "data_bucket_policies" {
   }
 }
 
+run "what_the_pipeline_hands_on" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  variables {
+    data            = { noncurrent_version_days = 31, archive_after_days = 60, object_lock_days = 365, access_log_days = 90, force_destroy = false }
+    private_network = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.0.0.0/24" }
+  }
+
+  assert {
+    condition = jsonencode({ for role, bucket in module.bucket : role => bucket.protection }) == jsonencode({ for role in ["processed", "raw"] : role => {
+      access_log       = "eyes-access-log-1234abcd"
+      access_log_key   = "${role}/"
+      object_lock_days = 365
+      noncurrent_days  = 31
+      force_destroy    = false
+    } })
+    error_message = "A data bucket is not logged, locked or kept as the settings say: ${jsonencode({ for role, bucket in module.bucket : role => bucket.protection })}"
+  }
+  assert {
+    condition     = !module.log_bucket.protection.force_destroy
+    error_message = "Destroy would delete the access log of data that is kept."
+  }
+  assert {
+    condition     = module.kms.deletion_window_days == 30
+    error_message = "Where data is kept, the deletion of its key can be taken back for 30 days."
+  }
+  assert {
+    condition = jsondecode(module.network[0].endpoint_policy).Statement[0].Resource == [
+      "arn:aws:s3:::eyes-raw-data-1234abcd/*", "arn:aws:s3:::eyes-raw-data-1234abcd",
+      "arn:aws:s3:::eyes-processed-data-1234abcd/*", "arn:aws:s3:::eyes-processed-data-1234abcd",
+    ]
+    error_message = "The network leads elsewhere than to the data buckets: ${module.network[0].endpoint_policy}"
+  }
+  assert {
+    condition     = strcontains(module.iam.policy, "AttachToNetwork")
+    error_message = "The role cannot attach the function to its network."
+  }
+}
+
 run "log_bucket_policy" {
   command = plan
 
@@ -410,6 +453,12 @@ run "queues" {
     source = "./modules/queue"
   }
 
+  override_resource {
+    target          = aws_sqs_queue.dead_letter
+    override_during = plan
+    values          = { arn = "arn:aws:sqs:us-east-1:111122223333:dead" }
+  }
+
   variables {
     names                      = { ingestion = "in", dead_letter = "dead" }
     arn_prefix                 = "arn:aws:sqs:us-east-1:111122223333:"
@@ -425,6 +474,10 @@ run "queues" {
   assert {
     condition     = aws_sqs_queue.ingestion.visibility_timeout_seconds == 365
     error_message = "The visibility timeout is not the computed one."
+  }
+  assert {
+    condition     = jsondecode(aws_sqs_queue.ingestion.redrive_policy) == { deadLetterTargetArn = "arn:aws:sqs:us-east-1:111122223333:dead", maxReceiveCount = 5 }
+    error_message = "What fails five times must go to the dead-letter queue: ${aws_sqs_queue.ingestion.redrive_policy}"
   }
   assert {
     condition     = jsondecode(aws_sqs_queue.dead_letter.redrive_allow_policy) == { redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:us-east-1:111122223333:in"] }
@@ -463,7 +516,7 @@ run "network" {
     error_message = "The way to S3 leads elsewhere: ${aws_vpc_endpoint.s3.policy}"
   }
   assert {
-    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-east-1.s3" && aws_vpc_security_group_egress_rule.s3.from_port == 443 && aws_vpc_security_group_egress_rule.s3.to_port == 443 && aws_vpc_security_group_egress_rule.s3.cidr_ipv4 == null
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-east-1.s3" && aws_vpc_security_group_egress_rule.s3.from_port == 443 && aws_vpc_security_group_egress_rule.s3.to_port == 443 && aws_vpc_security_group_egress_rule.s3.cidr_ipv4 == null && aws_vpc_security_group_egress_rule.s3.cidr_ipv6 == null
     error_message = "The function may connect to S3 alone."
   }
   assert {

@@ -348,6 +348,37 @@ run "zones_of_another_region" {
   }
 }
 
+run "zone_that_lambda_lacks" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1-bos-1a"] } } }
+  }
+}
+
+run "queue_starts_more_than_is_reserved" {
+  command         = plan
+  expect_failures = [aws_lambda_event_source_mapping.queue]
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  variables {
+    name_prefix     = "eyes"
+    environment     = "dev"
+    account_id      = "111122223333"
+    region          = "us-east-1"
+    packages_dir    = "build"
+    function        = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = 9 }
+    ingestion       = { mode = "queue", maximum_concurrency = 10, batching_window_seconds = 0 }
+    data            = { noncurrent_version_days = 30, archive_after_days = null, object_lock_days = null, access_log_days = 90, force_destroy = false }
+    private_network = null
+    monitoring      = { alarm_emails = [], saved_queries = true, request_metrics = true }
+  }
+}
+
 # What warns and stops nothing.
 
 run "nobody_is_told_of_alarms" {
@@ -356,6 +387,15 @@ run "nobody_is_told_of_alarms" {
 
   variables {
     environments = { prod = {} }
+  }
+}
+
+run "nobody_is_told_of_alarms_where_versions_are_locked" {
+  command         = plan
+  expect_failures = [check.alarms_reach_somebody]
+
+  variables {
+    environments = { dev = { object_lock_days = 30 } }
   }
 }
 
@@ -368,10 +408,23 @@ run "log_shorter_than_the_dead_letter_queue" {
   }
 }
 
+run "access_log_shorter_than_old_versions" {
+  command         = plan
+  expect_failures = [check.access_log_outlives_old_versions]
+
+  variables {
+    environments = { dev = { access_log_days = 29 } }
+  }
+}
+
 run "nothing_to_warn_of" {
   command = plan
 
   variables {
-    environments = { dev = {}, prod = { alarm_emails = ["oncall@example.org"] } }
+    environments = {
+      dev  = { access_log_days = 30, log_retention_days = 14 }
+      prod = { ingestion = "queue", noncurrent_version_days = 90, alarm_emails = ["oncall@example.org"] }
+      test = { force_destroy = true }
+    }
   }
 }
