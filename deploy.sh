@@ -41,7 +41,7 @@ main() {
       need_state
       build
       init
-      plan
+      plan -lock=false # it changes nothing, and may be of somebody who may not
       printf '\n%s\n' "To apply exactly this: ./deploy.sh apply $environment"
       ;;
     apply) #: apply [ENV]                apply exactly what the last plan showed
@@ -189,9 +189,9 @@ terraform_locked() {
   fi
 }
 
-plan() {
+plan() { # [OPTION]
   terraform_locked "Plan $environment" plan -input=false -lock-timeout="$lock_timeout" -var-file="$variables" \
-    -out="$saved_plan" -compact-warnings
+    -out="$saved_plan" -compact-warnings "$@"
   step 'Summary' summarise
 }
 

@@ -1,3 +1,6 @@
-# What an account needs once; ./deploy.sh bootstrap applies it.
-# For a GitHub repository that signs in without keys:
-# github = { repository = "OWNER/NAME" }
+# What an account needs once; ./deploy.sh bootstrap applies it. For a GitHub repository that signs in without keys:
+# github = {
+#   repository       = "OWNER/NAME"
+#   subject_prefixes = ["repo:OWNER@OWNER_ID/NAME@REPOSITORY_ID"] # made or renamed since 2026-07-15; bootstrap/README.md
+# }
+# disposable_environments = ["dev"] # which GitHub may destroy
