@@ -73,7 +73,10 @@ def caller(environment: Environment) -> str:
     try:
         account = str(boto3.client("sts").get_caller_identity()["Account"])
     except (BotoCoreError, ClientError) as error:
-        sys.exit(f"error: AWS does not know you: {reason(error)}. Set AWS_PROFILE, or sign in again, and repeat.")
+        remedy = "Set AWS_PROFILE, or sign in again, and repeat."
+        if os.environ.get("GITHUB_ACTIONS"):
+            remedy = "Add the secrets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the variable AWS_APPLY_ROLE_ARN."
+        sys.exit(f"error: AWS does not know you: {reason(error)}. {remedy}")
     if environment.accounts() - {account}:
         expected = " and ".join(sorted(environment.accounts()))
         sys.exit(
