@@ -40,7 +40,7 @@ def million_files(kilobytes: float, seconds: float, memory_gb: float) -> dict[st
     """Return what a million files cost, in dollars, with the metrics and the storage of one month."""
     files = 1e6
     return {
-        "uploads, results and messages": files * (2 * S3_WRITE + 3 * SQS_REQUEST / 10),
+        "uploads, results and messages": files * (2 * S3_WRITE + 1.2 * SQS_REQUEST),
         "reads and checks": files * 2 * S3_READ,
         "function, requests": files * LAMBDA_REQUEST,
         "function, time": files * seconds * memory_gb * LAMBDA_GB_SECOND,

@@ -6,7 +6,7 @@ asynchronous invocations").
 
 Parts of a version: asked for a range of an object by version, the emulator answers with all of it.
 
-Calls: the file CALLS_LOG gets a line for each principal and action that IAM judges, as CloudTrail would tell them.
+Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would tell them.
 """
 
 import os
@@ -44,12 +44,13 @@ def _get_part(bucket: str, key: str, headers: dict[str, str], query: dict[str, A
 
 
 def _evaluate_and_record(context: Any, *policies: Any) -> Any:
+    result = _evaluate(context, *policies)
     call = f"{context.principal_arn} {context.action}\n"
-    if call not in _calls:
+    if result.decision == "Allow" and call not in _calls:
         _calls.add(call)
         with Path(os.environ["CALLS_LOG"]).open("a") as log:
             log.write(call)
-    return _evaluate(context, *policies)
+    return result
 
 
 lambda_svc.invoke_async_with_retry = _invoke_alias

@@ -45,7 +45,7 @@ class LocalAws:
 
     @property
     def calls(self) -> Path:
-        """One line for each principal and IAM action that the emulator has judged."""
+        """One line for each principal and IAM action that the emulator has allowed."""
         return self.folder / "calls.log"
 
     @property
