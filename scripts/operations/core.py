@@ -160,9 +160,14 @@ class Ledger:
         self._path = path
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not resume:
-                path.unlink(missing_ok=True)
-        self.db = sqlite3.connect(path or "")  # without a path, a file that SQLite deletes
+        self.db = sqlite3.connect(path or "", timeout=0)  # without a path, a file that SQLite deletes
+        try:
+            self.db.executescript("pragma locking_mode = exclusive; begin exclusive; commit;")  # until it is closed
+        except sqlite3.OperationalError:
+            raise Problem("the same command is running already. Wait for it, or stop it.") from None
+        if not resume:
+            for (table,) in self.db.execute("select name from sqlite_master where type = 'table'").fetchall():
+                self.db.execute(f"drop table {table}")
         self.db.executescript(
             """
             pragma synchronous = off;

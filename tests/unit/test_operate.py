@@ -99,11 +99,15 @@ class Pipeline:
     def work_off(self) -> int:
         """Feed the ingestion queue to the function until it is empty; return how many messages were taken from it."""
         taken = 0
-        while messages := self.sqs.receive_message(QueueUrl=self.ingestion, MaxNumberOfMessages=10).get("Messages"):
+        names = core.Pipeline.from_outputs(self.outputs)
+        while queues.depth(names, self.ingestion):
+            answer = self.sqs.receive_message(QueueUrl=self.ingestion, MaxNumberOfMessages=10)
+            messages = answer.get("Messages", [])  # none, too, in the millisecond before one is visible again
+            if not messages:
+                continue
             taken += len(messages)
             batch = [{"messageId": one["MessageId"], "body": one["Body"], "eventSource": "aws:sqs"} for one in messages]
-            answer = self.invoke({"Records": batch})
-            again = {item["itemIdentifier"] for item in answer["batchItemFailures"]}
+            again = {item["itemIdentifier"] for item in self.invoke({"Records": batch})["batchItemFailures"]}
             for one in messages:
                 if one["MessageId"] not in again:
                     self.sqs.delete_message(QueueUrl=self.ingestion, ReceiptHandle=one["ReceiptHandle"])
@@ -124,7 +128,8 @@ def pipeline(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.Monk
     audit.function_code.cache_clear()
     monkeypatch.setattr(lambda_function, "s3", s3)  # which --deep replaces
     monkeypatch.setattr(core, "ROOT", tmp_path)
-    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")  # they go to standard output, as do the commands' answers
+    # Metrics go to standard output, as do the commands' answers.
+    monkeypatch.setattr(lambda_function, "_count", lambda *_: None)
     pipeline = Pipeline(s3, log)
     monkeypatch.setenv("PIPELINE", json.dumps(pipeline.outputs))
     yield pipeline
@@ -872,6 +877,14 @@ def test_throttling_is_waited_for_and_in_the_end_one_clear_line(
 def test_other_refusals(pipeline: Pipeline, run: Callable[..., Run], code: str, says: str) -> None:
     refuse(core.client("s3"), "s3", "ListObjectVersions", code, 400)
     assert f"error: {says}" in run("audit").errors
+
+
+def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    first = core.Ledger(core.ledger_path("audit", "raw", "", "", False))
+    answer = run("audit")
+    assert (answer.code, answer.errors) == (1, "error: the same command is running already. Wait for it, or stop it.\n")
+    first.finish()
+    assert run("audit").code == 0
 
 
 @pytest.mark.parametrize("value", [None, "", "null", "[]", "{}", "no json"])
