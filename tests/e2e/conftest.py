@@ -299,6 +299,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Pushed]":
         yield pushed
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(OWN_ACCOUNTS.get(item.path.stem, "pipeline")))
