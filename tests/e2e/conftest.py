@@ -1,8 +1,8 @@
 """One local AWS for most end-to-end tests, set up by the documented command.
 
 Files run in alphabetical order. The first brings up dev; what follows works on dev, in direct mode, and on prod, in
-queue mode, in one state; test_two_environments.py comes last, as it ends with destroying everything. The files in
-OWN_ACCOUNTS work elsewhere, each group of them in a process of its own: nearly all of the time Terraform waits.
+queue mode, in one state; test_two_environments.py comes last, as it ends with destroying everything. Files with accounts
+of their own run beside the rest, in processes of their own: tests/run.sh names them.
 """
 
 import contextlib
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 240.0  # for a busy machine; most take a second
-OWN_ACCOUNTS = {
-    "test_delivery": "delivery",
-    "test_deploy_roles": "roles",
-    "test_readme": "ways to deploy",
-    "test_workflows": "ways to deploy",
-}
 RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'  # a good file
 
 
@@ -297,12 +291,6 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Pushed]":
 
     with push(tmp_path_factory.mktemp("fork")) as pushed:
         yield pushed
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(OWN_ACCOUNTS.get(item.path.stem, "pipeline")))
 
 
 @pytest.hookimpl(wrapper=True)
