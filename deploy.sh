@@ -266,7 +266,10 @@ operate() {
   shift
   case ${1:-} in '' | -*) ;; *) environment_name=$1 && shift ;; esac
   prepare "$verb" "$environment_name"
-  with_pipeline
+  case " $* " in
+    *' --help '* | *' -h '*) python_env .venv/scripts scripts/requirements.txt ;;
+    *) with_pipeline ;;
+  esac
   exec "$scripts_python" scripts/operate.py "$verb" "$@"
 }
 

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 parts='static terraform unit scan e2e'
-other_parts='controls bench'
+other_parts='controls bench scale'
 
 usage() {
   cat <<'EOF'
@@ -18,6 +18,7 @@ usage: ./tests/run.sh [PART...]      all parts without a name
   e2e         the whole pipeline on the local AWS
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
+  scale       audit, redrive and reprocess of 100,000 objects on the local AWS: flat memory
   bench       speed and memory of the handler beside other ways to do its work
 EOF
 }
@@ -79,6 +80,11 @@ e2e() {
 }
 
 controls() { python tests/controls/break_controls.py; }
+
+scale() {
+  python_env .venv/local-aws scripts/local-aws.txt
+  AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test SCALE=100000 pytest tests/unit/test_operate_scale.py -s
+}
 
 bench() {
   python_env .venv/local-aws scripts/local-aws.txt
