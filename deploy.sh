@@ -183,10 +183,9 @@ init() {
 terraform_locked() {
   local name=$1
   shift
-  if ! (step "$name" terraform "$@"); then
-    "$scripts_python" scripts/account.py lock "$environment" || exit 1
-    fail "$name failed; what Terraform says is above. What was done is in the state: mend the cause and repeat."
-  fi
+  if step "$name" terraform "$@"; then return; fi
+  "$scripts_python" scripts/account.py lock "$environment" || exit 1
+  fail "$name failed; what Terraform says is above. What was done is in the state: mend the cause and repeat."
 }
 
 plan() { # [OPTION]
