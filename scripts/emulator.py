@@ -7,9 +7,12 @@ asynchronous invocations").
 Parts of a version: asked for a range of an object by version, the emulator answers with all of it.
 
 Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would tell them.
+
+Idle clients: one that keeps its connection open would hold up the stop for longer than anybody waits.
 """
 
 import os
+from asyncio import constants
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,7 @@ def _evaluate_and_record(context: Any, *policies: Any) -> Any:
     return result
 
 
+constants.SSL_SHUTDOWN_TIMEOUT = 1.0  # seconds
 lambda_svc.invoke_async_with_retry = _invoke_alias
 s3._get_object = _get_part
 iam_evaluator.evaluate = _evaluate_and_record

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+EMULATOR = ROOT / "scripts/emulator.py"
 REGION = "us-east-1"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
@@ -80,8 +81,8 @@ class LocalAws:
         """Return the caller's environment without its AWS settings, plus environment()."""
         return {name: value for name, value in os.environ.items() if not is_foreign(name)} | self.environment()
 
-    def start(self) -> bool:
-        """Start the emulator unless it runs already; return whether this call started it.
+    def start(self, program: Path) -> bool:
+        """Start a program, emulator.py or what imports it, unless it runs already; return whether this call did so.
 
         Raises SystemExit with cause and remedy when the port is taken or the emulator does not come up.
         """
@@ -107,7 +108,7 @@ class LocalAws:
         options += ["--certfile", str(self._tls / "server.pem"), "--keyfile", str(self._tls / "server.key")]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [self.python, "-m", "hypercorn", f"{ROOT / 'scripts/emulator.py'}:app", *options],
+                [self.python, "-m", "hypercorn", f"{program}:app", *options],
                 env=self._emulator_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -217,10 +218,12 @@ def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description="Start, stop and describe the local AWS.")
     parser.add_argument("command", choices=["start", "stop", "env"])
-    command = parser.parse_args().command
+    parser.add_argument("--program", type=Path, default=EMULATOR, help="what to start in the emulator's place")
+    arguments = parser.parse_args()
+    command = arguments.command
     aws = LocalAws(port=port_from_environment())
     if command == "start":
-        print("started" if aws.start() else "running")
+        print("started" if aws.start(arguments.program) else "running")
     elif command == "stop":
         aws.stop()
     else:

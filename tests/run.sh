@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 parts='static terraform unit scan e2e'
-other_parts='controls bench scale'
+other_parts='controls chaos scale bench'
 
 usage() {
   cat <<'EOF'
@@ -18,6 +18,7 @@ usage: ./tests/run.sh [PART...]      all parts without a name
   e2e         the whole pipeline on the local AWS
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
+  chaos       10,000 uploads while everything goes wrong: nothing is lost
   scale       audit, redrive and reprocess of 100,000 objects on the local AWS: flat memory
   bench       speed and memory of the handler beside other ways to do its work
 EOF
@@ -80,6 +81,12 @@ e2e() {
 }
 
 controls() { python tests/controls/break_controls.py; }
+
+chaos() {
+  python_env .venv/local-aws scripts/local-aws.txt
+  python_env .venv/scripts scripts/requirements.txt
+  CHAOS=5000 pytest tests/e2e/test_operate_chaos.py -s
+}
 
 scale() {
   python_env .venv/local-aws scripts/local-aws.txt

@@ -47,7 +47,7 @@ SHAPES = {"flat": flat, "nested": nested, "similar": similar}
 
 def pieces(shape: str, style: str, size: int) -> Iterator[bytes]:
     """Yield a JSON array of about that many bytes, a piece at a time."""
-    random_ = random.Random(f"{shape}-{style}")  # noqa: S311 - the same on every machine, not secret
+    random_ = random.Random(f"{shape}-{style}")  # the same on every machine
     indent = 2 if style == "pretty" else None
     separators = None if style == "pretty" else (",", ":")
     # Drawing every record afresh would take hours for the large files: a block of them repeats.

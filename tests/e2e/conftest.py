@@ -1,9 +1,9 @@
 """One local AWS for most end-to-end tests, set up by the documented command.
 
 Files run in alphabetical order. The first brings up dev; what follows works on dev, in direct mode, and on prod, in
-queue mode, in one state. test_sent_alarms.py comes after test_operate.py, whose audit believes what is measured;
-test_two_environments.py comes last, as it ends with destroying everything. Files with
-accounts of their own run beside the rest, in processes of their own: tests/run.sh names them.
+queue mode, in one state. test_sent_alarms.py comes after test_operate*.py, whose audit believes what is measured;
+test_two_environments.py comes last, as it ends with destroying everything. Files with accounts of their own run beside
+the rest, in processes of their own: tests/run.sh names them.
 """
 
 import contextlib

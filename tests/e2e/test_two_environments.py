@@ -100,7 +100,9 @@ def test_destroy_leaves_nothing(both: dict[str, Pipeline], aws: LocalAws) -> Non
     assert run.returncode == 0, run.stdout + run.stderr
 
     dev = both["dev"]
-    assert [b["Name"] for b in dev.s3.list_buckets()["Buckets"]] == ["ikerian-data-pipeline-tfstate-000000000000-us-east-1"]
+    assert [b["Name"] for b in dev.s3.list_buckets()["Buckets"]] == [
+        "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
+    ]
     assert dev.functions.list_functions()["Functions"] == []
     assert dev.functions.list_layers()["Layers"] == []
     assert [r for r in dev.iam.list_roles()["Roles"] if "ikerian" in r["RoleName"]] == []
