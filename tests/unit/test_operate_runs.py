@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pty
 import re
-import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +18,8 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.models import S3Backend, s3_backends
 from moto.server import ThreadedMotoServer
+
+from tests.unit import terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = 300
@@ -54,8 +53,8 @@ class Server:
         make: Any = boto3.client
         return make(service, endpoint_url=self.endpoint)
 
-    def start(self, *arguments: str) -> tuple[subprocess.Popen[str], int]:
-        """Start a verb on a terminal; return the process and the terminal's other end."""
+    def command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        """Return the command of a verb, and its environment."""
         outputs = {
             "raw_data_bucket_name": "raw",
             "processed_data_bucket_name": "processed",
@@ -67,36 +66,14 @@ class Server:
             "alarm_topic_arn": "topic",
             "dashboard_name": "pipeline",
         }
-        ours, theirs = pty.openpty()
         program = "import sys; from pathlib import Path; from operations import core; import operate; "
         program += f"core.ROOT = Path({str(self.folder)!r}); sys.exit(operate.main())"
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            env=os.environ | {"PIPELINE": json.dumps(outputs), "AWS_ENDPOINT_URL": self.endpoint},
-            cwd=ROOT / "scripts",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            text=True,
-        )
-        os.close(theirs)
-        return process, ours
+        environment = os.environ | {"PIPELINE": json.dumps(outputs), "AWS_ENDPOINT_URL": self.endpoint}
+        return [sys.executable, "-c", program, *arguments], environment
 
     def run(self, *arguments: str, stop_at: int = 0) -> tuple[int, str, str]:
         """Run a verb, interrupted once its progress tells of so many. Return exit code, output and terminal."""
-        process, terminal = self.start(*arguments)
-        shown = ""
-        try:
-            while data := os.read(terminal, 1024):
-                shown += data.decode()
-                if stop_at and any(int(count.replace(",", "")) >= stop_at for count in progress(shown)):
-                    process.send_signal(signal.SIGINT)
-                    stop_at = 0
-        except OSError:  # the process has closed its end
-            pass
-        os.close(terminal)
-        output, _ = process.communicate()
-        return process.returncode, output, shown
+        return terminal.run(*self.command(*arguments), stop_at=stop_at)
 
     def messages(self, queue: str) -> list[str]:
         """Take all messages out of a queue; return the key that each is about."""
@@ -106,10 +83,6 @@ class Server:
         ):
             keys += [json.loads(one["Body"])["Records"][0]["s3"]["object"]["key"] for one in found]
         return keys
-
-
-def progress(shown: str) -> list[str]:
-    return re.findall(r"\r\x1b\[K([\d,]+) [a-z ]+, [\d,]+/s  ", shown)
 
 
 @pytest.fixture
@@ -191,23 +164,23 @@ def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
 def test_progress_shows_on_a_terminal(server: Server, verb: list[str]) -> None:
     if verb == ["failures"]:
         server.sqs.send_message(QueueUrl=server.dead_letter, MessageBody="{}")
-    assert progress(server.run(*verb)[2])
+    assert terminal.progress(server.run(*verb)[2])
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(server: Server) -> None:
     for key in KEYS:
         server.store.delete_object("processed", key)
-    process, terminal = server.start("audit", "--json", "--in-flight", "0")
+    process, screen = terminal.start(*server.command("audit", "--json", "--in-flight", "0"))
     assert process.stdout
     process.stdout.readline()
     process.stdout.close()
     shown = ""
     try:
-        while data := os.read(terminal, 1024):
+        while data := os.read(screen, 1024):
             shown += data.decode()
     except OSError:
         pass
-    os.close(terminal)
+    os.close(screen)
     assert process.wait() == 1
     assert "Traceback" not in shown
     assert "Exception" not in shown
