@@ -19,7 +19,7 @@ usage: ./tests/run.sh [PART...]      all parts without a name
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
   chaos       10,000 uploads while everything goes wrong: nothing is lost
-  scale       audit, redrive and reprocess of 100,000 objects on the local AWS: flat memory
+  scale       audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again
   bench       speed and memory of the handler beside other ways to do its work
 EOF
 }
