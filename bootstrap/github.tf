@@ -6,12 +6,6 @@ locals {
   deployed     = var.github == null ? [] : tolist(var.environments)
   repositories = var.github == null ? [] : coalesce(var.github.subject_prefixes, ["repo:${var.github.repository}"])
 
-  # Which runs of the repository take on which role. A job that names a GitHub environment sends that; any other of a pull
-  # request, or of main such as the nightly check for drift, sends the event or the branch.
-  runs = { for name in var.environments : name => {
-    plan  = ["environment:${name}-plan", "pull_request", "ref:refs/heads/main"]
-    apply = ["environment:${name}"]
-  } }
   policies_of_role = {
     plan  = ["read"]
     apply = ["read", "data", "function", "network"]
@@ -70,7 +64,8 @@ data "aws_iam_policy_document" "trust" {
     condition {
       test     = "StringEquals"
       variable = "${local.issuer}:sub"
-      values   = [for pair in setproduct(local.repositories, local.runs[each.value.environment][each.value.role]) : join(":", pair)]
+      # Jobs of one GitHub environment, so that its protection rules decide: NAME applies, NAME-plan plans.
+      values = [for prefix in local.repositories : "${prefix}:environment:${each.value.environment}${each.value.role == "plan" ? "-plan" : ""}"]
     }
   }
 }

@@ -33,9 +33,9 @@ run "trust" {
     condition = jsonencode({ for role, document in data.aws_iam_policy_document.trust : role => jsondecode(document.json).Statement }) == jsonencode({
       for role, subjects in {
         dev-apply  = "repo:acme/retina:environment:dev"
-        dev-plan   = ["repo:acme/retina:environment:dev-plan", "repo:acme/retina:pull_request", "repo:acme/retina:ref:refs/heads/main"]
+        dev-plan   = "repo:acme/retina:environment:dev-plan"
         prod-apply = "repo:acme/retina:environment:prod"
-        prod-plan  = ["repo:acme/retina:environment:prod-plan", "repo:acme/retina:pull_request", "repo:acme/retina:ref:refs/heads/main"]
+        prod-plan  = "repo:acme/retina:environment:prod-plan"
         } : role => [{
           Sid       = "GitHub", Effect = "Allow", Action = "sts:AssumeRoleWithWebIdentity"
           Principal = { Federated = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }

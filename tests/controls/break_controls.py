@@ -119,10 +119,11 @@ BREAKS = [
     Break("hidden while in work", "pipeline/trigger.tf", "6 * var", "0 * var", says="visibility timeout of 5 s does not fit"),
     Break("default security group closed", "network/main.tf", "egress  = []", 'egress = [{ protocol = "-1", from_port = 0, to_port = 0, cidr_blocks = ["0.0.0.0/0"], description = "", ipv6_cidr_blocks = [], prefix_list_ids = [], security_groups = [], self = false }]'),
     Break("role within its boundary", "iam/main.tf", "= var.permissions_boundary_arn", "= null"),
-    Break("GitHub's whole subjects", "bootstrap/github.tf", 'join(":", pair)', 'join(":", [pair[0], "*"])'),
+    Break("GitHub's whole subjects", "bootstrap/github.tf", "${prefix}:environment:${each.value.environment}", "${prefix}:*"),
     Break("GitHub's subjects, no patterns", "bootstrap/github.tf", 'test     = "StringEquals"', 'test     = "StringLike"'),
     Break("GitHub's audience", "bootstrap/github.tf", 'values   = ["sts.amazonaws.com"]', 'values = ["*"]'),
-    Break("apply from its environment only", "bootstrap/github.tf", '["environment:${name}"]', '["environment:${name}", "ref:refs/heads/main"]'),
+    Break("apply from its environment only", "bootstrap/github.tf", '"-plan" : ""', '"-plan" : "*"'),
+    Break("plan from its environment only", "bootstrap/github.tf", '"-plan" : ""', '"" : ""'),
     Break("plan changes nothing", "bootstrap/github.tf", 'plan  = ["read"]', 'plan  = ["read", "function"]'),
     Break("plan reads no object", "bootstrap/policies.tf", '"s3:GetBucket*",', '"s3:Get*",'),
     Break("plan reads its own state", "bootstrap/policies.tf", 'actions = ["s3:GetObject"], resources = [arn.state]', 'actions = ["s3:GetObject"], resources = ["${local.state_bucket_arn}/*"]'),
@@ -190,6 +191,8 @@ def main() -> None:
     """Break every control, two at a time, and report."""
     wanted = sys.argv[1:]
     entries = [entry for entry in BREAKS if not wanted or entry.control in wanted]
+    if unknown := set(wanted) - {entry.control for entry in BREAKS}:
+        sys.exit(f"error: no such control: {', '.join(sorted(unknown))}. {Path(__file__).name} names them.")
     faults = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for entry, fault in zip(entries, pool.map(verdict, entries), strict=True):

@@ -135,7 +135,7 @@ def deployer(bootstrapped: Caller) -> Caller:
 @pytest.fixture(scope="module")
 def planner(bootstrapped: Caller, deployer: Caller) -> Caller:
     assert deployer
-    return workflow(bootstrapped, "dev-plan", PULL_REQUEST)
+    return workflow(bootstrapped, "dev-plan", f"{DEV}-plan")
 
 
 @pytest.fixture(scope="module")
@@ -167,12 +167,14 @@ def test_bootstrap_adopts_the_bucket_and_has_nothing_to_do_the_second_time(boots
 @pytest.mark.parametrize(
     ("role", "subject", "audience"),
     [
-        ("dev-plan", "repo:acme@1/other@3:pull_request", "sts.amazonaws.com"),
-        ("dev-plan", "repo:acme/retina:pull_request", "sts.amazonaws.com"),
+        ("dev-plan", "repo:acme@1/other@3:environment:dev-plan", "sts.amazonaws.com"),
+        ("dev-plan", "repo:acme/retina:environment:dev-plan", "sts.amazonaws.com"),
+        ("dev-plan", PULL_REQUEST, "sts.amazonaws.com"),
+        ("dev-plan", MAIN, "sts.amazonaws.com"),
         ("dev-plan", "repo:acme@1/retina@2:ref:refs/heads/feature", "sts.amazonaws.com"),
         ("dev-plan", DEV, "sts.amazonaws.com"),
         ("dev-plan", f"{PROD}-plan", "sts.amazonaws.com"),
-        ("dev-plan", MAIN, "https://github.com/acme"),
+        ("dev-plan", f"{DEV}-plan", "https://github.com/acme"),
         ("dev-apply", PULL_REQUEST, "sts.amazonaws.com"),
         ("dev-apply", MAIN, "sts.amazonaws.com"),
         ("dev-apply", PROD, "sts.amazonaws.com"),
@@ -188,8 +190,7 @@ def test_no_other_token_opens_a_role(bootstrapped: Caller, role: str, subject: s
 
 
 def test_each_role_opens_to_its_tokens(bootstrapped: Caller) -> None:
-    tokens = [("dev-plan", PULL_REQUEST), ("dev-plan", MAIN), ("dev-plan", f"{DEV}-plan")]
-    tokens += [("dev-apply", DEV), ("prod-apply", PROD)]
+    tokens = [("dev-plan", f"{DEV}-plan"), ("prod-plan", f"{PROD}-plan"), ("dev-apply", DEV), ("prod-apply", PROD)]
     names = [
         workflow(bootstrapped, role, subject).client("sts").get_caller_identity()["Arn"] for role, subject in tokens
     ]
