@@ -236,6 +236,13 @@ def test_the_table_of_costs_takes_the_time_of_the_model() -> None:
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 
+def test_the_plot_shows_the_simulation() -> None:
+    plot = (ROOT / "docs/burst.svg").read_text()
+    for concurrency in burst.CONCURRENCIES:
+        done = duration(len(simulate(Burst(maximum_concurrency=concurrency))))
+        assert f"{concurrency:,}: {done}" in plot
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
