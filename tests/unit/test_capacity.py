@@ -1,10 +1,11 @@
-"""The capacity model and the simulated burst: by hand, against each other and the settings."""
+"""The capacity model and the simulated burst: by hand, against each other, the settings and the documents."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,6 +24,8 @@ import lambda_function
 from .conftest import Context, notification
 
 ROOT = Path(__file__).resolve().parents[2]
+SCALING = (ROOT / "docs/scaling.md").read_text()
+COMMANDS = re.findall(r"^\$ python3 (scripts/.+)$", SCALING, re.MULTILINE)
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -233,7 +236,28 @@ def test_the_table_of_costs_takes_the_time_of_the_model() -> None:
     assert f"a million files of 100 kB, {seconds_per_file(0.1, 1024):.2f} s each" in run("scripts/cost.py").stdout
 
 
-# --- the commands -----------------------------------------------------------------------------------------------------
+# --- the commands and the documents -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_documented_answers_are_the_computed_ones(command: str) -> None:
+    result = run(*shlex.split(command))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout in SCALING
+
+
+def test_there_are_documented_answers() -> None:
+    assert len(COMMANDS) == 5
+
+
+def test_the_documented_text_has_the_figures_of_the_model() -> None:
+    default, longest = (capacity.largest_megabytes(seconds, 1024) / 1000 for seconds in (300, 900))
+    assert f"300 seconds at {default:.1f} GB and 900 seconds at\n{longest:.1f} GB" in SCALING
+    assert f"{default / 10:.1f} GB by default" in SCALING
+    assert f"with 900 it is {longest / 10:.1f} GB" in SCALING
+    assert f"From about {round(2750 * seconds_per_file(1, 1024), -2):.0f} at once on" in SCALING
+    assert f"| processor time for a MB | {1000 * capacity.CPU_SECONDS_PER_MB:g} ms |" in SCALING
+    assert f"| processor time for a file | {1000 * capacity.CPU_SECONDS_PER_FILE:g} ms |" in SCALING
 
 
 def test_the_plot_shows_the_simulation() -> None:
