@@ -4,6 +4,7 @@ Free tiers are left out. The size of a file and the time that it takes are what 
 """
 
 import argparse
+import math
 
 # US dollars, us-east-1, list prices of November 2026 as published by AWS.
 KMS_KEY_MONTH = 1.00
@@ -24,6 +25,8 @@ FILE_METRICS = 6 + 2  # of the function's metrics, six plain and two reasons of 
 REQUEST_METRICS = 16  # that S3 keeps of the raw bucket while there are requests
 LOG_LINE_BYTES = 1500  # what one file leaves in the log: its line, its metrics, and the report of Lambda
 TRACED = 0.05
+RESULT_SHARE = 0.5  # of its bytes that a file leaves as its result; the densest of tests/bench leaves 0.35
+PART_MB = 8.39  # one part of a multipart upload, by the AWS CLI and by the function
 
 
 def idle() -> dict[str, float]:
@@ -36,18 +39,24 @@ def idle() -> dict[str, float]:
     }
 
 
-def million_files(kilobytes: float, seconds: float, memory_gb: float) -> dict[str, float]:
-    """Return what a million files cost, in dollars, with the metrics and the storage of one month."""
-    files = 1e6
+def writes(megabytes: float) -> int:
+    """Return how many requests it takes to upload that much: one, or as many as there are parts, and two more."""
+    return 1 if megabytes < PART_MB else math.ceil(megabytes / PART_MB) + 2
+
+
+def files(count: float, kilobytes: float, seconds: float, memory_gb: float) -> dict[str, float]:
+    """Return what that many files cost, in dollars, with the metrics and the storage of one month."""
+    megabytes = kilobytes / 1000
+    requests = writes(megabytes) + writes(megabytes * RESULT_SHARE)
     return {
-        "uploads, results and messages": files * (2 * S3_WRITE + 1.2 * SQS_REQUEST),
-        "reads and checks": files * 2 * S3_READ,
-        "function, requests": files * LAMBDA_REQUEST,
-        "function, time": files * seconds * memory_gb * LAMBDA_GB_SECOND,
-        "log": files * LOG_LINE_BYTES / 1e9 * LOG_GB,
+        "uploads, results and messages": count * (requests * S3_WRITE + 1.2 * SQS_REQUEST),
+        "reads and checks": count * 2 * S3_READ,
+        "function, requests": count * LAMBDA_REQUEST,
+        "function, time": count * seconds * memory_gb * LAMBDA_GB_SECOND,
+        "log": count * LOG_LINE_BYTES / 1e9 * LOG_GB,
         "metrics": (FILE_METRICS + REQUEST_METRICS) * CUSTOM_METRIC_MONTH,
-        "traces": files * TRACED * TRACE,
-        "storage for a month": files * kilobytes * 1.5 / 1e6 * S3_GB_MONTH,
+        "traces": count * TRACED * TRACE,
+        "storage for a month": count * megabytes * (1 + RESULT_SHARE) / 1e3 * S3_GB_MONTH,
     }
 
 
@@ -61,13 +70,13 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kilobytes", type=float, default=100, help="size of a file")
-    parser.add_argument("--seconds", type=float, default=0.1, help="time that the function takes for a file")
+    parser.add_argument("--seconds", type=float, default=0.31, help="of the function for a file: see capacity.py")
     parser.add_argument("--memory-gb", type=float, default=1, help="the function's memory")
     options = parser.parse_args()
     print(table("an idle environment, per month", idle()))
     print()
     million = f"a million files of {options.kilobytes:g} kB, {options.seconds:g} s each"
-    print(table(million, million_files(options.kilobytes, options.seconds, options.memory_gb)))
+    print(table(million, files(1e6, options.kilobytes, options.seconds, options.memory_gb)))
 
 
 if __name__ == "__main__":

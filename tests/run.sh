@@ -20,7 +20,7 @@ Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
   chaos       10,000 uploads while everything goes wrong: nothing is lost
   scale       audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again
-  bench       speed and memory of the handler beside other ways to do its work
+  bench       speed and memory of the handler beside other ways to do its work, and beside the capacity model
 EOF
 }
 
@@ -97,6 +97,7 @@ bench() {
   python_env .venv/local-aws scripts/local-aws.txt
   python_env .venv/bench tests/bench/requirements.txt
   .venv/bench/bin/python tests/bench/run.py
+  PYTHONPATH=.:scripts .venv/bench/bin/python tests/bench/model.py
 }
 
 prepare() {
