@@ -21,6 +21,7 @@ module "pipeline" {
   ingestion = {
     mode                    = each.value.ingestion
     maximum_concurrency     = each.value.maximum_concurrency
+    batch_size              = each.value.batch_size
     batching_window_seconds = each.value.batching_window_seconds
   }
 

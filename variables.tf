@@ -53,6 +53,7 @@ variable "environments" {
     - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
     - ingestion: direct, S3 invokes the function, or queue, a queue in between takes any burst.
     - maximum_concurrency: invocations at once that the queue feeds.
+    - batch_size: files at most that one invocation gets from the queue; all of them have to be done in timeout_seconds.
     - batching_window_seconds: how long the queue's messages are gathered before an invocation.
     - log_retention_days: how long the function's log is kept.
     - access_log_days: how long the buckets' access logs are kept.
@@ -72,6 +73,7 @@ variable "environments" {
     reserved_concurrency    = optional(number)
     ingestion               = optional(string, "direct")
     maximum_concurrency     = optional(number, 10)
+    batch_size              = optional(number, 10)
     batching_window_seconds = optional(number, 0)
     log_retention_days      = optional(number, 14)
     access_log_days         = optional(number, 90)
@@ -151,6 +153,11 @@ variable "environments" {
   validation {
     condition     = alltrue([for e in values(var.environments) : e.maximum_concurrency >= 2 && e.maximum_concurrency <= 1000 && floor(e.maximum_concurrency) == e.maximum_concurrency])
     error_message = "maximum_concurrency is outside of what an event source mapping offers. Use a whole number from 2 to 1000."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.batch_size >= 1 && e.batch_size <= 10 && floor(e.batch_size) == e.batch_size])
+    error_message = "batch_size is outside of what suits files. Use a whole number from 1 to 10."
   }
 
   validation {

@@ -172,7 +172,7 @@ def limits(load: Load) -> list[Limit]:
                 f"timeout_seconds for {BATCH} files",
                 BATCH * load.seconds_per_file / seconds,
                 f"full batches are not finished; what {DELIVERIES} of them do not reach ends in the dead-letter queue",
-                longer,
+                f"lower batch_size; or {longer}",
             )
         )
     return sorted(found, key=lambda limit: -limit.used)

@@ -54,7 +54,7 @@ resource "aws_s3_bucket_notification" "raw" {
 resource "aws_lambda_event_source_mapping" "queue" {
   event_source_arn                   = module.queue.ingestion_arn
   function_name                      = local.function_arn
-  batch_size                         = 10
+  batch_size                         = var.ingestion.batch_size
   maximum_batching_window_in_seconds = var.ingestion.batching_window_seconds
   function_response_types            = ["ReportBatchItemFailures"] # only what failed is delivered again
 

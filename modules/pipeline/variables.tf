@@ -52,11 +52,13 @@ variable "ingestion" {
     How uploads reach the function.
     - mode: direct, S3 invokes it, or queue, S3 sends to a queue that it is fed from.
     - maximum_concurrency: invocations at once that the queue feeds, 2 to 1000.
+    - batch_size: files at most that one invocation gets from the queue, 1 to 10.
     - batching_window_seconds: how long messages are gathered before an invocation, 0 to 300.
   EOT
   type = object({
     mode                    = string
     maximum_concurrency     = number
+    batch_size              = number
     batching_window_seconds = number
   })
   nullable = false

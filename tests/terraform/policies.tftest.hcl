@@ -28,7 +28,7 @@ variables {
   region          = "us-east-1"
   packages_dir    = "build"
   function        = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = null }
-  ingestion       = { mode = "direct", maximum_concurrency = 7, batching_window_seconds = 5 }
+  ingestion       = { mode = "direct", maximum_concurrency = 7, batch_size = 3, batching_window_seconds = 5 }
   data            = { noncurrent_version_days = 30, archive_after_days = 60, object_lock_days = null, access_log_days = 90, force_destroy = false }
   private_network = null
   monitoring      = { alarm_emails = ["oncall@example.org"], saved_queries = true, request_metrics = true }
@@ -346,7 +346,7 @@ run "queue_trigger" {
   }
 
   variables {
-    ingestion = { mode = "queue", maximum_concurrency = 7, batching_window_seconds = 5 }
+    ingestion = { mode = "queue", maximum_concurrency = 7, batch_size = 3, batching_window_seconds = 5 }
   }
 
   assert {
@@ -370,8 +370,8 @@ run "queue_trigger" {
     error_message = "Without partial batches one bad file fails its neighbours."
   }
   assert {
-    condition     = aws_lambda_event_source_mapping.queue.scaling_config[0].maximum_concurrency == 7
-    error_message = "The queue's concurrency is not bounded."
+    condition     = aws_lambda_event_source_mapping.queue.scaling_config[0].maximum_concurrency == 7 && aws_lambda_event_source_mapping.queue.batch_size == 3
+    error_message = "The queue's concurrency, or what it hands over at a time, is not bounded as set."
   }
   assert {
     condition     = aws_lambda_event_source_mapping.queue.maximum_batching_window_in_seconds == 5 && local.visibility_timeout_seconds == 6 * 60 + 5

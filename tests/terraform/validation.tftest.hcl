@@ -167,6 +167,24 @@ run "too_much_concurrency" {
   }
 }
 
+run "batches_of_eleven" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { batch_size = 11 } }
+  }
+}
+
+run "empty_batches" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { batch_size = 0 } }
+  }
+}
+
 run "batching_window_of_six_minutes" {
   command         = plan
   expect_failures = [var.environments]
@@ -372,7 +390,7 @@ run "queue_starts_more_than_is_reserved" {
     region          = "us-east-1"
     packages_dir    = "build"
     function        = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = 9 }
-    ingestion       = { mode = "queue", maximum_concurrency = 10, batching_window_seconds = 0 }
+    ingestion       = { mode = "queue", maximum_concurrency = 10, batch_size = 10, batching_window_seconds = 0 }
     data            = { noncurrent_version_days = 30, archive_after_days = null, object_lock_days = null, access_log_days = 90, force_destroy = false }
     private_network = null
     monitoring      = { alarm_emails = [], saved_queries = true, request_metrics = true }
