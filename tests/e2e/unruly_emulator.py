@@ -1,13 +1,14 @@
 """The emulator on a bad day, for tests/e2e/test_operate_chaos.py. LocalAws starts it in the emulator's place.
 
-What a function asks of S3 fails now and then: throttled, broken, cut off in the middle of the answer, or carried out
-and never answered. Notifications come late, so out of order, and some twice. /chaos tells what was done so far, and how
-many events are still on their way to a function.
+What a function asks of S3 comes late or fails now and then: throttled, broken, cut off in the middle of the answer, or
+carried out and never answered. Notifications come late, so out of order, and some twice. /chaos tells what was done so
+far, and how many events are still on their way to a function.
 
 A function process that dies takes no other one with it, unlike in the emulator as it is, and there are no more of them
 than the machine has room for. A message that failed comes back after a second, not after the visibility timeout.
 """
 
+import asyncio
 import json
 import random
 import sys
@@ -24,9 +25,10 @@ from emulator import app as orderly
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc, s3
 
-FAULTS = {"throttled": 0.02, "server_error": 0.01, "cut_off": 0.02, "unanswered": 0.01}  # share of a function's calls
+# Share of a function's calls.
+FAULTS = {"late": 0.2, "throttled": 0.02, "server_error": 0.01, "cut_off": 0.02, "unanswered": 0.01}
 TWICE = 0.1  # share of the notifications
-LATE_SECONDS = 2.0  # at most
+LATE_SECONDS = 3.0  # at most
 REDELIVERY_SECONDS = 1.0
 AT_ONCE = 10  # invocations of a function
 
@@ -112,7 +114,11 @@ def chosen() -> str:
 
 
 async def fail(fault: str, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Answer with a fault, or break the connection off."""
+    """Answer late or with a fault, or break the connection off."""
+    if fault == "late":
+        await asyncio.sleep(random.uniform(0, LATE_SECONDS))
+        await orderly(scope, receive, send)
+        return
     if fault in ("throttled", "server_error"):
         while (await receive()).get("more_body"):
             pass

@@ -1,6 +1,6 @@
 """Audit, reprocess and redrive of very many objects on the local AWS: memory stays flat, and Ctrl-C loses no work.
 
-SCALE says how many objects. 100,000 take about an hour, nearly all of it the emulator's: ./tests/run.sh scale.
+SCALE says how many objects. 100,000 take about half an hour, nearly all of it the emulator's: ./tests/run.sh scale.
 """
 
 from __future__ import annotations
