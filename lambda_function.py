@@ -136,7 +136,7 @@ _SEPARATOR = re.compile(rb',[ \t\r\n]*\{[ \t\r\n]*"[^ \t\r\n,:\]}"]')
 _TRUNCATED = "Input data was truncated"
 _TRAILING = "JSON is malformed: trailing characters (byte "
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_NOT_BRACKETS = bytes(set(range(256)) - set(b'[]{}"\x00'))
 _RUN = re.compile(rb"\[+|\]+")
 
 
@@ -287,10 +287,14 @@ def _likely_separator(window: bytearray) -> int:
         commas = [match.start() for match in _SEPARATOR.finditer(window, max(len(window) - tail, 1))]
         if commas:
             break
-    best = commas[0] if commas else 0
+    if not commas:
+        return 0
+    best = first = commas[0]
+    marked = window[first:]
+    for comma in commas:
+        marked[comma - first] = 0  # a byte that JSON never holds
     depth = lowest = 0
-    for before, comma in pairwise(commas):
-        brackets = _brackets(window[before:comma])
+    for comma, brackets in zip(commas[1:], _brackets(marked).split(b"\x00")[1:], strict=False):
         depth += brackets.count(b"[") - brackets.count(b"]")
         if depth <= lowest:
             best, lowest = comma, depth
@@ -311,7 +315,7 @@ def _end_of_record(window: bytearray, start: int, limit: int, record: int) -> in
 
 
 def _brackets(data: bytearray) -> bytes:
-    """Return the brackets of valid JSON, all of them as square ones, without those in strings."""
+    """Return the brackets of valid JSON, all of them as square ones, without those in strings. Zero bytes stay."""
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = data.translate(_AS_SQUARE, _NOT_BRACKETS).replace(b'""', b"")
