@@ -80,7 +80,6 @@ class Rejected(Failure):
     def __init__(self, reason: str, record: int | None = None, field: str | None = None) -> None:
         where = ("" if record is None else f" record={record}") + ("" if field is None else f" field={field}")
         super().__init__(reason + where)
-        self.reason = reason
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -128,6 +127,7 @@ _FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # all that 
 _OPEN, _CLOSE = b"[]"
 _BOM = b"\xef\xbb\xbf"
 _WHITE = b" \t\r\n"
+_PADDING = b" " * 6  # msgspec takes a lone surrogate for truncated unless six bytes follow it
 _NUMBER = b"+-.0123456789Ee"
 _START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
 _EMPTY = re.compile(rb"\[[ \t\r\n]*\]")
@@ -162,7 +162,7 @@ class Framer:
         window = self._window
         window += data
         if last:
-            window += b" " * 6  # msgspec takes a lone surrogate for truncated unless six bytes follow it
+            window += _PADDING
         if (len(window) < self._wanted and not last) or not (self._opened or self._open(last)):
             return []
         batch: list[Record] = []
@@ -244,6 +244,8 @@ class Framer:
             start, record = separators[-1] + 1, self.records + len(batch)
             end = _end_of_record(window, start, limit, record)
             if not end:
+                if len(window) - len(_PADDING) * last - start > MAX_RECORD_BYTES:
+                    fault = Rejected("record_too_large", record)
                 break
             if isinstance(end, Rejected):
                 fault = end

@@ -170,6 +170,14 @@ def test_a_small_record_is_not_asked_for_where_a_guess_will_do(
     assert not asked
 
 
+def test_the_last_comma_outside_of_all_records_is_the_likely_separator() -> None:
+    one = json.dumps(record(n=[record(t="]]{{"), record(t="[")])).encode()
+    window = bytearray(b"[" + b",".join([one] * 4))
+    for cut in range(1, len(one) - 5):
+        assert lambda_function._likely_separator(window[:-cut]) == 3 * (len(one) + 1)
+    assert lambda_function._likely_separator(bytearray(b"[" + json.dumps(record()).encode())) == 0
+
+
 def test_the_limit_on_record_bytes_is_exact_wherever_the_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 200)
     fits, too_long = ('{"patient_id":"1","patient_name":"%s"}' % ("x" * n) for n in (164, 165))
@@ -181,11 +189,26 @@ def test_the_limit_on_record_bytes_is_exact_wherever_the_file_is_cut(monkeypatch
     assert rejection(f"[{fits}, {fits}]".encode(), 64) == "record_too_large record=1"  # white space counts
 
 
+def test_a_record_without_end_is_too_large_as_soon_as_it_is_longer_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 200)
+    for before, records in (("", 0), ('{"patient_id":"1","patient_name":"x"},', 1)):
+        for length, reason in ((200, "truncated"), (201, "record_too_large")):
+            endless = '{"patient_id":"' + "x" * (length - 15)
+            for size in (1, 7, 64, 5000):
+                assert rejection(f"[{before}{endless}".encode(), size) == f"{reason} record={records}"
+
+
 def test_white_space_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 4096)
     framer = Framer()
     with pytest.raises(Rejected, match="record_too_large"):
         list(map(framer.feed, [b" " * 1000] * 100))
+    framer = Framer()
+    framer.feed(b" " * 4097)
+    with pytest.raises(Rejected, match=r"^record_too_large record=0$"):
+        framer.feed(b" ")
     framer = Framer()
     framer.feed(b"[]")
     for _ in range(100):

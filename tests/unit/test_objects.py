@@ -98,6 +98,24 @@ def test_a_version_that_arrives_meanwhile_is_processed_as_well(s3: Any, monkeypa
     assert s3.head_object(Bucket="processed", Key="scan.json")["Metadata"]["source-version-id"] == newest
 
 
+def test_a_connection_that_breaks_after_the_last_byte_has_brought_everything(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Body(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if data := super().read(size):
+                return data
+            raise OSError
+
+    get_object = s3.get_object
+    monkeypatch.setattr(s3, "get_object", lambda **names: {**get_object(**names), "Body": Body(ONE)})
+    monkeypatch.setattr(lambda_function, "READ_BYTES", 16)
+    s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    assert run().bytes_in == len(ONE)
+    monkeypatch.undo()
+    assert processed(s3, "scan.json") == [{"patient_id": "1", "patient_name": "Ann"}]
+
+
 def test_a_key_that_keeps_changing_fails_after_a_bounded_number_of_rounds(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,8 +127,10 @@ def test_a_key_that_keeps_changing_fails_after_a_bounded_number_of_rounds(
         s3.put_object(Bucket="raw", Key="scan.json", Body=b"[]")
 
     monkeypatch.setattr(Upload, "finish", finish_then_overwrite)
-    with pytest.raises(Failure, match="still_changing"):
+    with pytest.raises(Failure, match=r"^still_changing$"):
         run()
+    versions = s3.list_object_versions(Bucket="raw")["Versions"]
+    assert len(versions) == 1 + lambda_function.MAX_ROUNDS
 
 
 def test_an_unversioned_raw_bucket_converges_as_well(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

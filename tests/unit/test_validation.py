@@ -87,6 +87,8 @@ def test_an_element_that_is_not_an_object_is_rejected(element: str) -> None:
         (b"[]x", "trailing_data"),
         (b"[%b][%b]" % (GOOD, GOOD), "trailing_data"),
         (b"[%b]\x00" % GOOD, "trailing_data"),
+        (b"[%b]\x0c" % GOOD, "trailing_data"),
+        (b"\x0c", "not_an_array"),
         (b"[%b" % GOOD, "truncated record=0"),
         (b"[%b," % GOOD, "truncated record=1"),
         (b"[%b,%b" % (GOOD, GOOD[:-1]), "truncated record=1"),
@@ -101,6 +103,11 @@ def test_an_element_that_is_not_an_object_is_rejected(element: str) -> None:
 )
 def test_a_file_that_is_not_one_array_is_rejected(data: bytes, reason: str) -> None:
     assert rejection(data) == reason
+
+
+def test_nothing_but_a_comma_separates_records() -> None:
+    for byte in set(range(33, 256)) - set(b",]"):
+        assert rejection(b"[%b%c%b]" % (GOOD, byte, GOOD)) == "malformed record=0"
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "1e", "nul", "'a'", "[1,]"])
