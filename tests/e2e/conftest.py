@@ -31,11 +31,11 @@ DEADLINE_SECONDS = 240.0  # for a busy machine; most take a second
 RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'  # a good file
 
 
-def wait_for[T](what: str, check: Callable[[], T | None]) -> T:
+def wait_for[T](what: str, check: Callable[[], T | None], seconds: float = DEADLINE_SECONDS) -> T:
     """Return the first truthy result of check; fail when none comes in time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + seconds
     while not (result := check()):
-        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS:.0f} s in vain for {what}"
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
         time.sleep(0.05)
     return result
 

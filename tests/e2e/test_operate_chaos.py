@@ -159,7 +159,7 @@ def await_calm(both: dict[str, Pipeline], aws: LocalAws) -> None:
                 return False
         return True
 
-    wait_for("all events to be through", calm)
+    wait_for("all events to be through", calm, seconds=max(UPLOADS, 600))  # some thousand may be on the way
 
 
 def kill(pipeline: Pipeline) -> bool:
