@@ -271,6 +271,8 @@ def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iter
 
 def examine(pipeline: Pipeline, ledger: Ledger, rows: Iterable[Row], deep: bool = False) -> None:
     """Look at every row and note what is found. Raises Interrupted, ClientError; what was noted stays noted."""
+    if deep:
+        function_code(pipeline.processed)  # once, before there are threads
     progress = Progress("objects")
     done, good, after = ledger.get("done", 0), ledger.get("processed", 0), ledger.get("after", "")
     try:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,6 +238,22 @@ def test_a_result_replaced_with_all_its_metadata_is_found_by_making_it_again(
     assert run(*AUDIT).code == 0  # which is why there is --deep
     answer = run(*AUDIT, "--deep")
     assert (answer.code, answer.states, answer.reasons) == (1, {"a.json": "tampered"}, {"a.json": "content"})
+
+
+def test_the_functions_code_is_set_up_once_before_threads_use_it(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by = []
+
+    class Watched(audit.Digest):
+        def __init__(self, s3: Any) -> None:
+            made_by.append(threading.current_thread())
+            super().__init__(s3)
+
+    monkeypatch.setattr(audit, "Digest", Watched)
+    pipeline.upload("a.json", "b.json")
+    assert run(*AUDIT, "--deep").code == 0
+    assert made_by == [threading.current_thread()]
 
 
 def test_a_result_of_a_file_that_is_to_be_rejected_is_found_by_making_it_again(
