@@ -17,7 +17,6 @@ import time
 import traceback
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from urllib.parse import unquote_plus
 
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 # --- contract ---------------------------------------------------------------------------------------------------------
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white space included
-MAX_DEPTH = 64  # objects and arrays open at once in a record, the record itself included
 MAX_ROUNDS = 5  # times that one event starts over because a newer version has arrived meanwhile
 MAX_RESUMES = 5  # times that one download is taken up again after its connection broke
 TIME_MARGIN_MS = 10_000  # with less than this left, stop cleanly rather than be killed
@@ -120,7 +118,7 @@ _flat_records = msgspec.json.Decoder(list[FlatRecord])
 _records = msgspec.json.Decoder(list[Record])
 _asked_record = msgspec.json.Decoder(AskedRecord)
 _encoder = msgspec.json.Encoder()
-_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # all that a decoder raises
+_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # all that a decoder raises; the last for depth
 
 # --- framing ----------------------------------------------------------------------------------------------------------
 
@@ -137,7 +135,6 @@ _TRUNCATED = "Input data was truncated"
 _TRAILING = "JSON is malformed: trailing characters (byte "
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b'[]{}"\x00'))
-_RUN = re.compile(rb"\[+|\]+")
 
 
 class Framer:
@@ -216,7 +213,7 @@ class Framer:
             batch = self._decode(end + 1)
         except _FAULTS:
             batch = []
-        if not batch or (not self._flat and self._is_deep(0, end, len(batch))):
+        if not batch:
             window[end] = saved
             return None
         self._closed = last
@@ -237,46 +234,36 @@ class Framer:
             self._closed = True
             return [], empty.end()
         batch: list[Record] = []
-        separators = [0]
+        end = 0
         fault: Rejected | None = None
         limit = len(window.rstrip(_NUMBER))  # half a number is a number too, but a different one
         while not fault and not self._closed:
-            start, record = separators[-1] + 1, self.records + len(batch)
-            end = _end_of_record(window, start, limit, record)
-            if not end:
+            start, record = end + 1, self.records + len(batch)
+            found = _end_of_record(window, start, limit, record)
+            if not found:
                 if len(window) - len(_PADDING) * last - start > MAX_RECORD_BYTES:
                     fault = Rejected("record_too_large", record)
                 break
-            if isinstance(end, Rejected):
-                fault = end
-            elif end - start > MAX_RECORD_BYTES:
+            if isinstance(found, Rejected):
+                fault = found
+            elif found - start > MAX_RECORD_BYTES:
                 fault = Rejected("record_too_large", record)
-            elif window[end] not in b",]":
+            elif window[found] not in b",]":
                 fault = Rejected("malformed", record)
             else:
                 batch.append(vars(_asked).pop("record"))
-                separators.append(end)
+                end = found
                 self._closed = window[end] == _CLOSE
                 self._wanted = 2 * (end - start)
                 if len(window) - end < end - start and not last:
                     break  # the next record is hardly whole yet
-        if batch and self._is_deep(0, separators[-1], len(batch)):
-            deep = [self._is_deep(before, after, 1) for before, after in pairwise(separators)]
-            fault = Rejected("nested_too_deep", self.records + deep.index(True))
         if last and not self._closed and not fault:
             fault = Rejected("truncated", self.records + len(batch))
         if fault:
             raise fault
         if not batch:
             self._wait()
-        return batch, separators[-1] + self._closed
-
-    def _is_deep(self, before: int, after: int, records: int) -> bool:
-        """Whether some record between two separators is nested too deep. They must have been decoded."""
-        window = self._window
-        if window.find(b"[", before + 1, after) < 0 and window.count(b"{", before, after) - records < MAX_DEPTH:
-            return False  # far quicker than what follows
-        return _depth(_brackets(window[before + 1 : after])) > MAX_DEPTH
+        return batch, end + self._closed
 
 
 def _likely_separator(window: bytearray) -> int:
@@ -285,7 +272,7 @@ def _likely_separator(window: bytearray) -> int:
     Commas inside a record look alike, so it is the last one of those where the fewest brackets are open.
     """
     commas: list[int] = []
-    for tail in (2048, 65536, len(window)):
+    for tail in (2048, 65536):
         commas = [match.start() for match in _SEPARATOR.finditer(window, max(len(window) - tail, 1))]
         if commas:
             break
@@ -303,6 +290,12 @@ def _likely_separator(window: bytearray) -> int:
     return best
 
 
+def _brackets(data: bytearray) -> bytes:
+    """Return the brackets of JSON, all of them as square ones, without those in strings. Zero bytes stay."""
+    data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(data.translate(_AS_SQUARE, _NOT_BRACKETS).split(b'"')[::2])
+
+
 def _end_of_record(window: bytearray, start: int, limit: int, record: int) -> int | Rejected:
     """Decode the record at `start` into _asked. Returns the index of what follows it, 0 if nothing does as yet."""
     try:
@@ -314,29 +307,6 @@ def _end_of_record(window: bytearray, start: int, limit: int, record: int) -> in
         if message != _TRUNCATED:
             return _rejection(error, record)  # not raised here: the decoder's error would come along, with content
     return 0
-
-
-def _brackets(data: bytearray) -> bytes:
-    """Return the brackets of valid JSON, all of them as square ones, without those in strings. Zero bytes stay."""
-    if b"\\" in data:
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = data.translate(_AS_SQUARE, _NOT_BRACKETS).replace(b'""', b"")
-    kept, in_string = [], 0
-    for start in range(0, len(marks), 65536):  # bit by bit, as every string that holds brackets becomes an object
-        pieces = marks[start : start + 65536].split(b'"')
-        kept.append(b"".join(pieces[in_string::2]))
-        in_string = (in_string + len(pieces) - 1) % 2
-    return b"".join(kept)
-
-
-def _depth(brackets: bytes) -> int:
-    """How many brackets are open at once, at most."""
-    depth = 0
-    while brackets and depth < 8:  # strip the leaves: quick where much is nested
-        brackets = brackets.replace(b"[]", b"")
-        depth += 1
-    runs = (run[0] for run in _RUN.finditer(brackets))  # quick where it is deep
-    return depth + max(accumulate(len(run) if run[0] == _OPEN else -len(run) for run in runs), default=0)
 
 
 # --- validation -------------------------------------------------------------------------------------------------------

@@ -216,57 +216,27 @@ def test_white_space_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) ->
         assert not framer._window
 
 
-@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
-@pytest.mark.parametrize("before", ["", '"]]}"', '"\\"]"', '"\\\\"', '"[[["'])
-def test_the_limit_on_nesting_is_exact(opening: str, before: str) -> None:
-    def nested(depth: int) -> str:
-        unit = opening.count("[") + opening.count("{")
-        value = opening * (depth // unit) + "[" * (depth % unit) + "1" + "]" * (depth % unit)
-        return value + "".join({"[": "]", "{": "}"}[c] for c in reversed(opening) if c in "[{") * (depth // unit)
-
-    def file(depth: int) -> bytes:
-        odd = f"[{before or 0}," + nested(depth - 2) + f",{before or 0}]"
-        plain = '{"patient_id":"1","patient_name":"x"}'
-        return f'[{plain},{{"patient_id":"1","patient_name":"x","n":{odd}}},{plain}]'.encode()
-
-    assert rejection(file(64), 64) == ""
-    assert rejection(file(65), 64) == "nested_too_deep record=1"
-    assert rejection(file(300), 64) == "nested_too_deep record=1"
-    assert rejection(file(50_000), 4096) == "nested_too_deep record=1"
+def deep(levels: int, opening: str = "[", closing: str = "]") -> bytes:
+    plain = '{"patient_id":"1","patient_name":"x"}'
+    nested = f'{{"patient_id":"1","patient_name":"x","n":{opening * levels}1{closing * levels}}}'
+    return f"[{plain},{nested},{plain}]".encode()
 
 
-def test_the_limit_on_nesting_holds_for_objects_without_arrays() -> None:
-    for depth, reason in ((64, ""), (65, "nested_too_deep record=0")):
-        value = '{"a":' * (depth - 1) + "1" + "}" * (depth - 1)
-        assert rejection(f'[{{"patient_id":"1","patient_name":"x","n":{value}}}]'.encode(), 64) == reason
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('["]]}",', ',"[["]'), ('[{"a":', "}]")])
+def test_a_thousand_levels_pass_and_what_is_too_deep_for_the_decoder_is_named(opening: str, closing: str) -> None:
+    times = 1000 // (closing.count("]") + closing.count("}"))
+    assert rejection(deep(times, opening, closing), 64) == ""
+    assert rejection(deep(100 * times, opening, closing), 4096) == "nested_too_deep record=1"
 
 
-@settings(max_examples=300)
-@given(VALUES)
-def test_depth_is_that_of_the_value(value: Any) -> None:
-    def depth(value: Any) -> int:
-        if isinstance(value, dict):
-            value = list(value.values())
-        return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
-
-    for layout in (None, 1):
-        text = bytearray(json.dumps([value] * 2, indent=layout, ensure_ascii=False).encode())
-        brackets = lambda_function._brackets(text)
-        assert lambda_function._depth(brackets) == 1 + depth(value)
-        assert brackets.count(b"[") * 2 == len(brackets)
-
-
-def test_brackets_in_strings_are_told_apart_over_any_length() -> None:
-    text = bytearray(json.dumps([["]"], {"[": "{"}] * 40_000).encode())
-    assert lambda_function._brackets(text) == b"[" + b"[][]" * 40_000 + b"]"
-
-
-@pytest.mark.parametrize("depth", [*range(1, 20), 64, 65, 1000])
-def test_depth_of_chains_and_of_what_hangs_on_them(depth: int) -> None:
-    chain = b"[" * depth + b"]" * depth
-    assert lambda_function._depth(chain) == depth
-    assert lambda_function._depth(b"[][[]]" + chain + b"[[]]") == max(depth, 2)
-    assert lambda_function._depth(b"[[]" * depth + b"]" * depth) == depth + 1
+def test_how_deep_is_too_deep_does_not_depend_on_how_the_bytes_arrive() -> None:
+    limit, too_deep = 1000, 100_000
+    while limit + 1 < too_deep:
+        middle = (limit + too_deep) // 2
+        limit, too_deep = (limit, middle) if rejection(deep(middle), 64) else (middle, too_deep)
+    for window in (1, 1000, 1_000_000):
+        assert rejection(deep(limit), window) == ""
+        assert rejection(deep(too_deep), window) == "nested_too_deep record=1"
 
 
 def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
