@@ -52,12 +52,12 @@ def context() -> Context:
 
 @pytest.fixture
 def s3() -> Iterator[Any]:
-    """A versioned raw bucket and a processed one."""
+    """The raw and the processed bucket, both versioned."""
     with moto.mock_aws():
         client = lambda_function.s3
-        client.create_bucket(Bucket="raw")
-        client.create_bucket(Bucket="processed")
-        client.put_bucket_versioning(Bucket="raw", VersioningConfiguration={"Status": "Enabled"})
+        for bucket in ("raw", "processed"):
+            client.create_bucket(Bucket=bucket)
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         yield client
 
 
