@@ -452,7 +452,8 @@ class Upload:
     def add(self, batch: list[Record]) -> None:
         """Add what is kept of records. Sends a part whenever there is enough for one."""
         if batch:
-            self._write((b",\n" if self._work.records else b"[\n") + cut_down(batch))
+            self._write(b",\n" if self._work.records else b"[\n")
+            self._write(cut_down(batch))
             self._work.records += len(batch)
         if len(self._buffer) >= PART_BYTES:
             self._send_part()
