@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote_plus
 
 import boto3
@@ -94,10 +94,6 @@ class Record(msgspec.Struct, gc=False):
     diagnosis: str | UnsetType = UNSET
 
 
-class FlatRecord(Record, gc=False, forbid_unknown_fields=True):
-    """A record of known fields only. As they are all scalars, nothing is nested in it."""
-
-
 class AskedRecord(Record, gc=False):
     """A record that outlives its decoder, which fails on whatever follows it."""
 
@@ -114,7 +110,6 @@ class Patient(msgspec.Struct, gc=False):
 
 
 _asked = threading.local()
-_flat_records = msgspec.json.Decoder(list[FlatRecord])
 _records = msgspec.json.Decoder(list[Record])
 _asked_record = msgspec.json.Decoder(AskedRecord)
 _encoder = msgspec.json.Encoder()
@@ -133,8 +128,6 @@ _EMPTY = re.compile(rb"\[[ \t\r\n]*\]")
 _SEPARATOR = re.compile(rb',[ \t\r\n]*\{[ \t\r\n]*"[^ \t\r\n,:\]}"]')
 _TRUNCATED = "Input data was truncated"
 _TRAILING = "JSON is malformed: trailing characters (byte "
-_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b'[]{}"\x00'))
 
 
 class Framer:
@@ -152,7 +145,6 @@ class Framer:
         self._window = bytearray()
         self._wanted = 4  # bytes to wait for: to know a byte order mark; later, twice the last record asked for
         self._opened = self._closed = False
-        self._flat = True  # so far, no fields but those of Record
 
     def feed(self, data: bytes, last: bool = False) -> list[Record]:
         """Take the next bytes, with `last` the end of the file. Returns the records they complete. Raises Rejected."""
@@ -210,7 +202,7 @@ class Framer:
         saved = window[end]
         window[end] = saved if last else _CLOSE
         try:
-            batch = self._decode(end + 1)
+            batch = _records.decode(memoryview(window)[: end + 1])
         except _FAULTS:
             batch = []
         if not batch:
@@ -218,14 +210,6 @@ class Framer:
             return None
         self._closed = last
         return batch, end
-
-    def _decode(self, end: int) -> list[Record]:
-        if self._flat:
-            try:
-                return cast("list[Record]", _flat_records.decode(memoryview(self._window)[:end]))
-            except msgspec.ValidationError:
-                self._flat = False
-        return _records.decode(memoryview(self._window)[:end])
 
     def _ask(self, last: bool) -> tuple[list[Record], int]:
         """Decode record by record. Returns the whole ones and where they end. Raises Rejected."""
@@ -269,7 +253,7 @@ class Framer:
 def _likely_separator(window: bytearray) -> int:
     """Index of a comma near the window's end that most likely separates two records, 0 if there is none.
 
-    Commas inside a record look alike, so it is the last one of those where the fewest brackets are open.
+    Commas inside a record look alike, but there are more arrays open. So it is the last of those with the fewest.
     """
     commas: list[int] = []
     for tail in (2048, 65536):
@@ -282,18 +266,14 @@ def _likely_separator(window: bytearray) -> int:
     marked = window[first:]
     for comma in commas:
         marked[comma - first] = 0  # a byte that JSON never holds
+    without_escapes = marked.replace(b"\\\\", b"").replace(b'\\"', b"")
+    without_strings = b"".join(without_escapes.split(b'"')[::2])
     depth = lowest = 0
-    for comma, brackets in zip(commas[1:], _brackets(marked).split(b"\x00")[1:], strict=False):
-        depth += brackets.count(b"[") - brackets.count(b"]")
+    for comma, before in zip(commas[1:], without_strings.split(b"\x00")[1:], strict=False):
+        depth += before.count(b"[") - before.count(b"]")
         if depth <= lowest:
             best, lowest = comma, depth
     return best
-
-
-def _brackets(data: bytearray) -> bytes:
-    """Return the brackets of JSON, all of them as square ones, without those in strings. Zero bytes stay."""
-    data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(data.translate(_AS_SQUARE, _NOT_BRACKETS).split(b'"')[::2])
 
 
 def _end_of_record(window: bytearray, start: int, limit: int, record: int) -> int | Rejected:

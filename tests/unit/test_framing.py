@@ -123,6 +123,31 @@ def record(**fields: Any) -> dict[str, Any]:
     return {"patient_id": "1", "patient_name": "x", **fields}
 
 
+def separators(text: str) -> list[int]:
+    """Return where the commas between an array's elements are."""
+    commas: list[int] = []
+    at = 1
+    while True:
+        _, at = json.JSONDecoder().raw_decode(text, at)
+        if text[at] == "]":
+            return commas
+        commas.append(at)
+        at += 1
+
+
+INNER = st.lists(st.fixed_dictionaries({"a": TEXT | st.lists(st.just({"b": 1}), max_size=3)}), max_size=6)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.builds(record, n=INNER, m=TEXT), min_size=2, max_size=6), st.data())
+def test_the_likely_separator_is_the_last_one_whatever_looks_like_it(array: list[Any], data: st.DataObject) -> None:
+    text = json.dumps(array, separators=(",", ":"))
+    between = separators(text)
+    cut = data.draw(st.integers(between[0] + len(',{"p'), len(text)))
+    last = max(comma for comma in between if comma + len(',{"p') <= cut)
+    assert lambda_function._likely_separator(bytearray(text[:cut].encode())) == last
+
+
 @pytest.mark.parametrize(
     "number", ["0.5", "0.001", "10e-1", "5E-1", "100000000000000000000e-25", "0e0", "-0.0", "1.0e+0"]
 )
