@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 parts='static terraform unit scan e2e'
-other_parts='controls chaos scale bench'
+other_parts='controls mutants chaos scale bench'
 
 usage() {
   cat <<'EOF'
@@ -18,6 +18,7 @@ usage: ./tests/run.sh [PART...]      all parts without a name
   e2e         the whole pipeline on the local AWS
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
+  mutants     changes the handler bit by bit in a copy and expects the unit tests to turn red; half an hour
   chaos       10,000 uploads while everything goes wrong: nothing is lost
   scale       audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again
   bench       speed and memory of the handler beside other ways to do its work, and beside the capacity model
@@ -31,7 +32,7 @@ static() {
   bootstrap_terraform validate -no-color
   ruff format --check
   ruff check
-  mypy lambda_function.py schemas/generate.py scripts tests/unit tests/e2e tests/controls tests/bench
+  mypy lambda_function.py schemas/generate.py scripts tests/unit tests/e2e tests/controls tests/mutants tests/bench
   shellcheck --external-sources "${scripts[@]}"
   shfmt --diff --indent 2 --case-indent "${scripts[@]}"
   zizmor --offline --persona auditor --strict-collection --no-ignores --quiet .github
@@ -81,6 +82,11 @@ e2e() {
 }
 
 controls() { python tests/controls/break_controls.py; }
+
+mutants() {
+  python_env .venv/mutants tests/mutants/requirements.txt
+  .venv/mutants/bin/python tests/mutants/run.py
+}
 
 chaos() {
   python_env .venv/local-aws scripts/local-aws.txt

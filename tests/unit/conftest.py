@@ -21,13 +21,14 @@ for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "POWERTOOLS_SER
 
 import moto  # noqa: E402  before the handler makes its client, which is then answered by moto
 import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 
 import lambda_function  # noqa: E402
 
 settings.register_profile(
     "unit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+settings.register_profile("mutants", settings.get_profile("unit"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("unit")
 
 EVENTS = Path(__file__).parent.parent / "events"

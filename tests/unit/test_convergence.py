@@ -45,7 +45,7 @@ class Invocation:
         self._go, self._stopped = threading.Event(), threading.Event()
         self._killed = False
         self.outcome = ""
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._stopped.wait()
 
@@ -64,6 +64,7 @@ class Invocation:
 
     def step(self, kill: bool = False) -> None:
         """Let the next request through, or end the process at this point, and wait for the one after it."""
+        assert not self.outcome, f"nothing follows: {self.outcome}"
         self._killed = self._killed or kill
         self._stopped.clear()
         self._go.set()
@@ -135,7 +136,10 @@ def settle(choices: list[int], verify: bool = True) -> Bucket:
     running: list[Invocation] = []
     uploads, kills, repeats = 3, 3, 2
     chosen = iter(choices)
+    steps = 0
     while uploads or events or running:
+        steps += 1
+        assert steps < 1000, "it does not settle"
         actions = ["upload"] * bool(uploads) + ["start"] * bool(events and len(running) < 4)
         actions += [f"step {n}" for n in reversed(range(len(running)))] * 2
         actions += ["repeat"] * bool(events and repeats)

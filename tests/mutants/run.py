@@ -1,0 +1,141 @@
+"""Test the tests: change framing, validation and verify loop bit by bit, and expect the unit tests to turn red.
+
+mutmut makes the mutants, in a copy of the handler, and runs the tests that reach the changed function. A mutant that
+no test notices is reported, unless EXPLAINED says why none can; so is an entry there that has become wrong.
+"""
+
+# ruff: noqa: E501 - one mutant, one line
+
+import shutil
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPY = ROOT / ".local/mutants"
+MUTMUT = Path(sys.executable).with_name("mutmut")
+COPIED = ("lambda_function.py", "schemas", "tests/__init__.py", "tests/events", "tests/unit")
+MUTATED = (
+    "xǁFramerǁ*",
+    "xǁRejectedǁ*",
+    *(f"x_{name}__mutmut_*" for name in ("_likely_separator", "_end_of_record")),
+    *(f"x_{name}__mutmut_*" for name in ("_rejection", "cut_down", "process_object", "_copy")),
+)
+# Left out are tests that are slow, that tell by the clock, or that read the source, in which mutmut keeps all mutants.
+SETTINGS = """
+[tool.pytest.ini_options]
+pythonpath = ["."]
+
+[tool.mutmut]
+source_paths = ["lambda_function.py"]
+also_copy = ["schemas"]
+pytest_add_cli_args_test_selection = [
+  "tests/unit/test_validation.py",
+  "tests/unit/test_framing.py",
+  "tests/unit/test_objects.py",
+  "tests/unit/test_events.py",
+  "tests/unit/test_faults.py::test_a_broken_download_is_resumed_at_the_same_byte",
+  "tests/unit/test_convergence.py",
+]
+pytest_add_cli_args = [
+  "--deselect=tests/unit/test_validation.py::test_every_reason_is_documented",
+  "--hypothesis-profile=mutants",
+  "--capture=no", # else the logger keeps the first run's output, closed by then
+]
+timeout_constant = 5.0
+timeout_multiplier = 2.0 # of the time that the function's tests take: a mutant may loop
+"""
+
+
+# Mutants that no test of what comes out can tell from the handler: why, and the lines that mutmut makes.
+EXPLAINED = {
+    "waits for more or fewer bytes, asks instead of guessing or the reverse: the same records, at another time": (
+        "self._wanted = 5  # bytes to wait for: to know a byte order mark; later, twice the last record asked for",
+        "self._wanted = min(3 * len(self._window), MAX_RECORD_BYTES + 2)",
+        "self._wanted = min(2 * len(self._window), MAX_RECORD_BYTES - 2)",
+        "self._wanted = 2 / (end - start)",
+        "self._wanted = 3 * (end - start)",
+        "self._wanted = 2 * (end + start)",
+        "if len(window) + end < end - start and not last:",
+        "if len(window) - end <= end - start and not last:",
+        "if len(window) - end < end + start and not last:",
+        "if len(window) >= MAX_RECORD_BYTES + 2:  # there may be a record too large in it",
+        "if len(window) > MAX_RECORD_BYTES - 2:  # there may be a record too large in it",
+        "end = _likely_separator(window) if (len(window) >= 8 * self._wanted) or True else 0  # to ask for a few is cheap",
+        "end = _likely_separator(window) if len(window) > 8 * self._wanted else 0  # to ask for a few is cheap",
+        "end = _likely_separator(window) if len(window) >= 8 / self._wanted else 0  # to ask for a few is cheap",
+        "end = _likely_separator(window) if len(window) >= 9 * self._wanted else 0  # to ask for a few is cheap",
+        "for tail in (2049, 65536):",
+        "for tail in (2048, 65537):",
+        "commas = [match.start() for match in _SEPARATOR.finditer(window, )]",
+        "commas = [match.start() for match in _SEPARATOR.finditer(window, max(len(window) - tail, 2))]",
+    ),
+    "what follows the record takes more bytes than this lets pass": (
+        "if len(window) > MAX_RECORD_BYTES + 3:  # there may be a record too large in it",
+    ),
+    "the byte left out is one of the blanks added at the end": ("end = len(window) - 2",),
+    "depths are only compared with each other": ("depth = lowest = 1",),
+    "only whether it is empty or false is asked": (
+        "batch = None",
+        'fault: Rejected | None = ""',
+        "commas: list[int] = None",
+        'for comma, before in zip(commas[1:], without_strings.split(b"\\x00")[1:], strict=None):',
+        'for comma, before in zip(commas[1:], without_strings.split(b"\\x00")[1:], ):',
+    ),
+    "only brackets are counted": (
+        'without_escapes = marked.replace(b"\\\\\\\\", b"XXXX").replace(b\'\\\\"\', b"")',
+        'without_escapes = marked.replace(b"\\\\\\\\", b"").replace(b\'\\\\"\', b"XXXX")',
+        'without_strings = b"XXXX".join(without_escapes.split(b\'"\')[::2])',
+    ),
+    "both groups match, or neither": (
+        'return Rejected("missing_field", record, field[2]) if field[2] else Rejected("invalid_field", record, field[3])',
+    ),
+    "an ETag holds no X": (
+        'work.version_id, work.etag = raw.get("VersionId", "null"), raw["ETag"].strip(\'XX"XX\')',
+        'if (newest.get("VersionId", "null"), newest["ETag"].strip(\'XX"XX\')) == (work.version_id, work.etag):',
+    ),
+}
+
+
+def mutmut(*command: str) -> str:
+    """Return what mutmut prints."""
+    return subprocess.run([MUTMUT, *command], cwd=COPY, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def survivors() -> dict[str, str]:
+    """Return the changed lines that no test noticed, and the names of their mutants."""
+    found = {}
+    for line in mutmut("results").splitlines():
+        name, _, status = line.strip().partition(": ")
+        if any(fnmatch(name, f"lambda_function.{pattern}") for pattern in MUTATED) and status != "timeout":
+            lines = mutmut("show", name).splitlines()
+            changed = " ".join(line[1:].strip() for line in lines if line[:1] == "+" and line[:3] != "+++")
+            found[changed] = name
+    return found
+
+
+def main() -> None:
+    """Run the tests against all mutants."""
+    shutil.rmtree(COPY, ignore_errors=True)
+    for name in COPIED:
+        source, target = ROOT / name, COPY / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    (COPY / "pyproject.toml").write_text(SETTINGS)
+    subprocess.run([MUTMUT, "run", *(f"lambda_function.{pattern}" for pattern in MUTATED)], cwd=COPY, check=True)
+    survived = survivors()
+    explained = {line for lines in EXPLAINED.values() for line in lines}
+    for line in survived.keys() - explained:
+        print(f"survived: {survived[line]}: {line}")
+    for line in explained - survived.keys():
+        print(f"no longer survives: {line}")
+    print(f"{len(survived)} survived, {len(explained)} are explained")
+    sys.exit(survived.keys() != explained)
+
+
+if __name__ == "__main__":
+    main()
