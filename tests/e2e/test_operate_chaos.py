@@ -28,6 +28,7 @@ from test_operate import answer
 UPLOADS = int(os.environ.get("CHAOS", "300"))  # to each environment, at least
 KEYS = max(UPLOADS // 10, 30)
 UPLOADERS = 4
+BACKLOG = 100  # events on the way: with more, uploads wait, or the end of them would be a long time coming
 BAD, DELETED, KILLS = 0.05, 0.08, 0.02  # how many files are bad, or deleted, and how many processes killed, for each
 
 pytestmark = pytest.mark.timeout(5400 if "CHAOS" in os.environ else 900)
@@ -79,6 +80,7 @@ class Storm:
         keys = [f"chaos/{n:04}.json" for n in range(KEYS) if n % UPLOADERS == number]
         while not enough.is_set() or self.count() < UPLOADS:
             self.act(keys)
+            wait_for("fewer events to be on the way", lambda: look(self.pipeline.aws)["on_the_way"] < BACKLOG)
         # What comes late on the way to the last versions is not put right by another event.
         for some in itertools.batched(keys, 8):
             for key in 2 * some:
