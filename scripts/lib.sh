@@ -54,9 +54,11 @@ use_provider_mirror() {
   mkdir -p "$TF_PLUGIN_CACHE_DIR"
 }
 
-# python_env FOLDER [REQUIREMENTS]: make a virtual environment, with the pinned packages if any are named.
+# python_env FOLDER [REQUIREMENTS]: make a virtual environment, with the pinned packages if any are named. The file names all
+# of them, so pip has nothing to resolve (--no-deps): some pips trip over a pinned package that another one wants with an
+# extra, once a newer version of it is out. A new environment is checked to be complete; an old one holds leftovers.
 python_env() {
-  local folder=$1 requirements=${2:-} installed=$1/installed.txt
+  local folder=$1 requirements=${2:-} installed=$1/installed.txt missing
   if [ ! -e "$installed" ]; then
     "$PYTHON" -m venv --clear "$folder" >/dev/null ||
       fail 'Python 3.12 cannot make virtual environments. Install its venv package (Debian: python3.12-venv).'
@@ -64,8 +66,11 @@ python_env() {
   fi
   if [ -n "$requirements" ] && ! cmp -s "$requirements" "$installed"; then
     printf 'Install %s into %s\n' "$requirements" "$folder"
-    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r "$requirements" ||
+    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes \
+      -r "$requirements" ||
       fail "pip could not install $requirements. Check the connection to the package index, then run this again."
+    [ -s "$installed" ] || missing=$("$folder/bin/python" -m pip check --disable-pip-version-check) ||
+      fail "$requirements is not complete: ${missing//$'\n'/; } Compile it again, as CONTRIBUTING.md says."
     cp "$requirements" "$installed"
   fi
 }
