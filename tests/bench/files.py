@@ -35,14 +35,24 @@ def nested(random_: random.Random, number: int) -> dict[str, Any]:
     }
 
 
+def lookalikes(count: int) -> list[dict[str, str]]:
+    """Objects that open as a record does, one of them holding commas, braces and quotes in text."""
+    return [{"patient_id": f"x{n}", "note": '"},{"patient_id":"y\\'} for n in range(count)]
+
+
 def similar(random_: random.Random, number: int) -> dict[str, Any]:
-    """A record full of objects that open as it does itself, one of them holding commas, braces and quotes in text."""
-    count = random_.choice((1, 10, 100, 1000, 10_000))
-    inner = [{"patient_id": f"x{n}", "note": '"},{"patient_id":"y\\'} for n in range(count)]
-    return flat(random_, number) | {"history": inner}
+    """A record full of objects that look like records."""
+    return flat(random_, number) | {"history": lookalikes(random_.choice((1, 10, 100, 1000, 10_000)))}
 
 
-SHAPES = {"flat": flat, "nested": nested, "similar": similar}
+def mixed(random_: random.Random, number: int) -> dict[str, Any]:
+    """A record with nothing but what is kept; one in a thousand has a megabyte of objects that look like records."""
+    if number % 1000 == 0:
+        return flat(random_, number) | {"history": lookalikes(20_000)}
+    return {"patient_id": f"P-{number:08d}", "patient_name": "Ada"}
+
+
+SHAPES = {"flat": flat, "nested": nested, "similar": similar, "mixed": mixed}
 
 
 def pieces(shape: str, style: str, size: int) -> Iterator[bytes]:

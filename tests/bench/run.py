@@ -32,8 +32,14 @@ from matplotlib import pyplot
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-WHOLE_FILE = ("json", "orjson", "msgspec")  # they hold the file in memory, several times over
-LABELS = {"handler": "this handler", "json": "json (stdlib)", "duckdb": "duckdb, 1 thread"}
+WHOLE_FILE = ("json", "json-checked", "orjson", "msgspec")  # they hold the file in memory, several times over
+LABELS = {
+    "handler": "this handler",
+    "decoding": "decoding alone",
+    "json": "json (stdlib)",
+    "json-checked": "json, checked",
+    "duckdb": "duckdb, 1 thread",
+}
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,7 @@ def main() -> None:
         f"nested-compact-{middle}",
         f"nested-pretty-{middle}",
         f"similar-compact-{middle}",
+        f"mixed-compact-{middle}",
     ):
         path = files.make(file, folder)
         results[file] = compare(path, everyone, options.rounds)
