@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote_plus
 
@@ -24,7 +24,7 @@ import boto3
 import msgspec
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from msgspec import UNSET, Meta, UnsetType
 from urllib3.exceptions import HTTPError
 
@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white space included
 MAX_ROUNDS = 5  # times that one event starts over because a newer version has arrived meanwhile
-MAX_RESUMES = 5  # times that one download is taken up again after its connection broke
-TIME_MARGIN_MS = 10_000  # with less than this left, stop cleanly rather than be killed
+MAX_RESUMES = 5  # times that a download is taken up again without getting any further
+TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is killed, and tried again
 READ_BYTES = 256 * 1024  # one read: what is parsed at once stays in the processor's cache
+MAX_GUESS_BYTES = 1024 * 1024  # decoded at once at most: bounds the memory that records take
 READS_AHEAD = 8  # reads that may wait for the parser
 PART_BYTES = 8 * 1024 * 1024  # one part of a multipart upload, of which S3 takes 10,000
 
@@ -113,7 +114,7 @@ _asked = threading.local()
 _records = msgspec.json.Decoder(list[Record])
 _asked_record = msgspec.json.Decoder(AskedRecord)
 _encoder = msgspec.json.Encoder()
-_FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # all that a decoder raises; the last for depth
+_FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)  # all that a decoder raises; the last for depth
 
 # --- framing ----------------------------------------------------------------------------------------------------------
 
@@ -136,38 +137,53 @@ class Framer:
     The window holds an array: its first byte is the opening bracket, or the comma after the last record taken out,
     overwritten with one. Whole records are found in two ways, both exact.
     Guess: overwrite a likely comma with a closing bracket, and decode up to there, in place. If that is a whole array,
-    the comma did separate two records; if it is not, nothing is lost but time.
+    the comma did separate two records; if it is not, nothing is lost but time. So the next guess reaches less far, and
+    further again with every byte taken out.
     Ask: decode a single record. The decoder's error tells the byte at which something follows it.
     """
 
     def __init__(self) -> None:
         self.records = 0  # taken out so far
         self._window = bytearray()
-        self._wanted = 4  # bytes to wait for: to know a byte order mark; later, twice the last record asked for
+        self._wanted = 4  # bytes to wait for: to know a byte order mark; later, twice the size of the last records
+        self._reach = MAX_GUESS_BYTES  # of the next guess
+        self._digits = 0  # bytes at the end that may be half a number, which is a number too, but a different one
         self._opened = self._closed = False
+        self._last = self._pending = False
 
-    def feed(self, data: bytes, last: bool = False) -> list[Record]:
-        """Take the next bytes, with `last` the end of the file. Returns the records they complete. Raises Rejected."""
-        window = self._window
-        window += data
+    def feed(self, data: bytes, last: bool = False) -> None:
+        """Add the next bytes, with `last` the end of the file. Before the next ones, all records are to be taken."""
+        self._window += data
+        others = data.rstrip(_NUMBER)
+        self._digits = len(data) - len(others) + (0 if others else self._digits)
         if last:
-            window += _PADDING
-        if (len(window) < self._wanted and not last) or not (self._opened or self._open(last)):
-            return []
+            self._window += _PADDING
+            self._digits = 0
+        self._last, self._pending = last, True
+
+    def take(self) -> list[Record]:
+        """Take out whole records, as many as may be held at once; none when more bytes are needed. Raises Rejected."""
+        window, last = self._window, self._last
         batch: list[Record] = []
-        if not self._closed:
-            batch, end = self._guess(last) or self._ask(last)
+        if (
+            self._pending
+            and not self._closed
+            and (last or len(window) >= self._wanted)
+            and (self._opened or self._open())
+        ):
+            batch, end = self._guess() or self._ask()
             self.records += len(batch)
             del window[:end]
             if not self._closed:
                 window[0] = _OPEN
+        self._pending = bool(batch) and (last or len(window) >= 8 * self._wanted)
         if self._closed:
             if window.strip(_WHITE):
                 raise Rejected("trailing_data")
             window.clear()
         return batch
 
-    def _open(self, last: bool) -> bool:
+    def _open(self) -> bool:
         """Cut off what comes before the array. Returns whether it has begun."""
         window = self._window
         if start := _START.match(window):
@@ -177,7 +193,7 @@ class Framer:
             raise Rejected("gzip")
         elif window.removeprefix(_BOM).strip(_WHITE):
             raise Rejected("not_an_array")
-        elif last:
+        elif self._last:
             raise Rejected("empty_file")
         else:
             self._wait()
@@ -187,40 +203,47 @@ class Framer:
         """Wait for as much again, so that decoding a record over and over while it arrives stays linear."""
         if len(self._window) >= MAX_RECORD_BYTES + 2:
             raise Rejected("record_too_large", self.records)
-        self._wanted = min(2 * len(self._window), MAX_RECORD_BYTES + 2)
+        self._want(len(self._window))
 
-    def _guess(self, last: bool) -> tuple[list[Record], int] | None:
+    def _want(self, size: int) -> None:
+        self._wanted = min(2 * size, MAX_RECORD_BYTES + 2)
+
+    def _guess(self) -> tuple[list[Record], int] | None:
         """Decode up to a likely comma, or everything at the end of the file. Returns records and where they end."""
         window = self._window
-        if len(window) > MAX_RECORD_BYTES + 2:  # there may be a record too large in it
-            return None
-        end = len(window) - 1
-        if not last:
-            end = _likely_separator(window) if len(window) >= 8 * self._wanted else 0  # to ask for a few is cheap
-            if not end:
-                return None
-        saved = window[end]
-        window[end] = saved if last else _CLOSE
-        try:
-            batch = _records.decode(memoryview(window)[: end + 1])
-        except _FAULTS:
-            batch = []
+        reach = min(len(window), self._reach, MAX_RECORD_BYTES + 2)  # in less, no record is too large
+        if whole := self._last and reach == len(window):
+            end = reach - 1
+        elif reach >= 8 * self._wanted:
+            end = _likely_separator(window, reach)
+        else:
+            return None  # to ask for a few is cheap
+        saved, batch = window[end], []
+        if end:
+            window[end] = saved if whole else _CLOSE
+            try:
+                batch = _records.decode(memoryview(window)[: end + 1])
+            except _FAULTS:
+                batch = []
         if not batch:
             window[end] = saved
+            self._reach = reach // 8
             return None
-        self._closed = last
+        self._closed = whole
+        self._want(end // len(batch))
+        self._reach = min(self._reach + end, MAX_GUESS_BYTES)
         return batch, end
 
-    def _ask(self, last: bool) -> tuple[list[Record], int]:
-        """Decode record by record. Returns the whole ones and where they end. Raises Rejected."""
-        window = self._window
+    def _ask(self) -> tuple[list[Record], int]:
+        """Decode record by record, until a guess will do. Returns whole ones and where they end. Raises Rejected."""
+        window, last = self._window, self._last
         if not self.records and (empty := _EMPTY.match(window)):
             self._closed = True
             return [], empty.end()
         batch: list[Record] = []
         end = 0
         fault: Rejected | None = None
-        limit = len(window.rstrip(_NUMBER))  # half a number is a number too, but a different one
+        limit = len(window) - self._digits
         while not fault and not self._closed:
             start, record = end + 1, self.records + len(batch)
             found = _end_of_record(window, start, limit, record)
@@ -238,11 +261,13 @@ class Framer:
                 batch.append(vars(_asked).pop("record"))
                 end = found
                 self._closed = window[end] == _CLOSE
-                self._wanted = 2 * (end - start)
-                if len(window) - end < end - start and not last:
-                    break  # the next record is hardly whole yet
-        if last and not self._closed and not fault:
-            fault = Rejected("truncated", self.records + len(batch))
+                size, rest = end - start, len(window) - end
+                self._want(size)
+                self._reach = min(self._reach + size // 8, MAX_GUESS_BYTES)
+                if (rest < size and not last) or min(self._reach, rest) >= 8 * self._wanted:
+                    break  # the next record is hardly whole yet, or a guess will find many
+        if last and not self._closed and not fault and not batch:
+            fault = Rejected("truncated", self.records)
         if fault:
             raise fault
         if not batch:
@@ -250,20 +275,20 @@ class Framer:
         return batch, end + self._closed
 
 
-def _likely_separator(window: bytearray) -> int:
-    """Index of a comma near the window's end that most likely separates two records, 0 if there is none.
+def _likely_separator(window: bytearray, reach: int) -> int:
+    """Index of a comma, near the last byte in reach, that most likely separates two records, 0 if there is none.
 
     Commas inside a record look alike, but there are more arrays open. So it is the last of those with the fewest.
     """
     commas: list[int] = []
     for tail in (2048, 65536):
-        commas = [match.start() for match in _SEPARATOR.finditer(window, max(len(window) - tail, 1))]
+        commas = [match.start() for match in _SEPARATOR.finditer(window, max(reach - tail, 1), reach)]
         if commas:
             break
     if not commas:
         return 0
     best = first = commas[0]
-    marked = window[first:]
+    marked = window[first:reach]
     for comma in commas:
         marked[comma - first] = 0  # a byte that JSON never holds
     without_escapes = marked.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -325,6 +350,7 @@ class Work(msgspec.Struct):
     version_id: str = ""
     etag: str = ""
     rounds: int = 0
+    resumes: int = 0
     records: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -358,9 +384,10 @@ def _copy(work: Work, body: StreamingBody, size: int, remaining: Callable[[], in
     try:
         for data in _read_ahead(work, body, size, remaining):
             work.bytes_in += len(data)
-            upload.add(framer.feed(data))
+            framer.feed(data, last=not data)
+            while batch := framer.take():
+                upload.add(batch)
             _check_time(remaining)
-        upload.add(framer.feed(b"", last=True))
         upload.finish()
     except BaseException:
         upload.abort()
@@ -368,23 +395,27 @@ def _copy(work: Work, body: StreamingBody, size: int, remaining: Callable[[], in
 
 
 def _read_ahead(work: Work, body: StreamingBody, size: int, remaining: Callable[[], int]) -> Iterator[bytes]:
-    """Read in a thread, a few reads ahead, so that network and parser work at the same time.
+    """Read in a thread, a few reads ahead, so that network and parser work at the same time. Ends with an empty read.
 
     The SDK does not take up a body that breaks: it is asked for again, from that byte on, and of that version.
     """
-    done = resumes = 0
+    done = in_vain = 0
+    given_up = False
 
     def read() -> bytes:
-        nonlocal body, done, resumes
+        nonlocal body, done, in_vain
         while True:
             try:
                 data = body.read(READ_BYTES)
+            except FlexibleChecksumError:  # comes with the last, empty read
+                raise Failure("checksum_mismatch") from None
             except (BotoCoreError, HTTPError, OSError):
                 if done == size:
                     return b""  # it broke after the last byte
-                if resumes == MAX_RESUMES:
+                if given_up or in_vain == MAX_RESUMES:
                     raise
-                resumes += 1
+                in_vain += 1
+                work.resumes += 1
                 body.close()
                 rest = s3.get_object(
                     Bucket=work.bucket,
@@ -398,17 +429,22 @@ def _read_ahead(work: Work, body: StreamingBody, size: int, remaining: Callable[
                     raise Failure("range_ignored") from None
             else:
                 done += len(data)
+                in_vain = 0
                 return data
 
     thread = ThreadPoolExecutor(1)
     reads = deque(thread.submit(read) for _ in range(READS_AHEAD))
+    data = b"unread"
     try:
-        while data := reads.popleft().result(timeout=max(remaining() - TIME_MARGIN_MS, 0) / 1000):
+        while data:
+            first = reads.popleft()
+            if wait([first], max(remaining() - TIME_MARGIN_MS, 0) / 1000).not_done:
+                raise Failure("out_of_time")
+            data = first.result()
             reads.append(thread.submit(read))
             yield data
-    except TimeoutError:
-        raise Failure("out_of_time") from None
     finally:
+        given_up = True
         for waiting in reads:
             waiting.cancel()
         thread.submit(lambda: body.close())  # by the thread, which may be in the middle of a read
@@ -431,10 +467,9 @@ class Upload:
 
     def add(self, batch: list[Record]) -> None:
         """Add what is kept of records. Sends a part whenever there is enough for one."""
-        if batch:
-            self._write(b",\n" if self._work.records else b"[\n")
-            self._write(cut_down(batch))
-            self._work.records += len(batch)
+        self._write(b",\n" if self._work.records else b"[\n")
+        self._write(cut_down(batch))
+        self._work.records += len(batch)
         if len(self._buffer) >= PART_BYTES:
             self._send_part()
 
@@ -493,9 +528,9 @@ def objects(event: Any) -> list[tuple[str, str]]:
 
     It may be an S3 notification, S3's test event, or the record of a failed invocation, which holds its event.
     """
+    while isinstance(event, dict) and "requestPayload" in event:
+        event = event["requestPayload"]
     match event:
-        case {"requestPayload": original}:
-            return objects(original)
         case {"Event": "s3:TestEvent"}:
             return []
         case {"Records": [*records]}:
@@ -637,5 +672,5 @@ def _body(message: dict[str, Any]) -> Any:
     """Return the event in a message, None if it is not JSON."""
     try:
         return msgspec.json.decode(message["body"])
-    except _FAULTS:
+    except (*_FAULTS, KeyError, TypeError):
         return None

@@ -117,8 +117,11 @@ def processed(client: Any, key: str) -> Any:
 def frame(pieces: list[bytes]) -> list[tuple[str, str]]:
     """What the framer makes of a file that arrives in pieces."""
     framer = lambda_function.Framer()
-    records = [record for piece in pieces for record in framer.feed(piece)]
-    records += framer.feed(b"", last=True)
+    records = []
+    for piece in [*pieces, None]:
+        framer.feed(piece or b"", last=piece is None)
+        while batch := framer.take():
+            records += batch
     assert framer.records == len(records)
     return [(record.patient_id, record.patient_name) for record in records]
 

@@ -31,6 +31,17 @@ def deep_and_wide() -> bytes:
     return b"[" * 990 + b",".join([b"[]"] * 1000) + b"]" * 990
 
 
+def large_then_small() -> Iterator[bytes]:
+    """Records that fill the window, each followed by as many small ones as fit into it."""
+    yield b"[" + GOOD
+    for _ in range(4):
+        yield b',{"patient_id":"1","patient_name":"x","n":"'
+        yield from repeat(b"x" * MB, 16)
+        yield b'"}'
+        yield from repeat((b"," + GOOD) * 20_000, 20)
+    yield b"]"
+
+
 def flat(records: int) -> Iterator[bytes]:
     yield b"[" + GOOD
     for _ in range(records // 1000):
@@ -55,6 +66,7 @@ FILES: dict[str, Callable[[], Iterator[bytes]]] = {
     "500 MB of white space at the end": lambda: iter([b"[", GOOD, b"]", *repeat(b" " * MB, 500)]),
     "500 MB of garbage": lambda: repeat(b"\x00" * MB, 500),
     "500 MB of commas": lambda: iter([b"[", GOOD, *repeat(b"," * MB, 500)]),
+    "small records after large ones": large_then_small,
     "10 MB of records": lambda: flat(250_000),
     "200 MB of records": lambda: flat(5_000_000),
 }
@@ -69,8 +81,12 @@ def main(name: str) -> None:
     try:
         for data in FILES[name]():
             for at in range(0, len(data), READ_BYTES):
-                cut_down(framer.feed(data[at : at + READ_BYTES]))
-        cut_down(framer.feed(b"", last=True))
+                framer.feed(data[at : at + READ_BYTES])
+                while batch := framer.take():
+                    cut_down(batch)
+        framer.feed(b"", last=True)
+        while batch := framer.take():
+            cut_down(batch)
     except Rejected as error:
         outcome = str(error)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

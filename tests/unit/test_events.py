@@ -119,8 +119,19 @@ def test_only_the_messages_that_failed_are_delivered_again(s3: Any, context: Con
         event("lambda_failure_record"),
         event("sns_notification"),
         "",
+        '{"requestPayload":' * 1200 + "1" + "}" * 1200,
+        "\ud800",
+        notification("good.json"),
     ]
-    assert failed(lambda_handler(batch(*bodies), context)) == ["m1", "m3", "m5", "m6", "m7", "m8", "m11", "m12"]
+    messages = batch(*bodies)
+    messages["Records"] += [
+        {"eventSource": "aws:sqs", "messageId": "without a body"},
+        {"eventSource": "aws:sqs", "messageId": "of another type", "body": None},
+    ]
+    assert failed(lambda_handler(messages, context)) == [
+        *("m1", "m3", "m5", "m6", "m7", "m8", "m11", "m12", "m13", "m14"),
+        *("without a body", "of another type"),
+    ]
     assert processed(s3, "good.json")
 
 

@@ -11,6 +11,8 @@ import json
 import socket
 import struct
 import threading
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -42,6 +44,7 @@ class Proxy(BaseHTTPRequestHandler):
     ranges = True  # whether to ask for parts of objects
     seen: list[str]
     released: threading.Event
+    middle = ("reset", "cut short", "stall", "corrupt")  # faults of a body that has begun
 
     def _kind(self) -> str:
         query = self.path.partition("?")[2]
@@ -77,7 +80,7 @@ class Proxy(BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         content = answer.read()
         upstream.close()
-        broken = kind == cls.kind and cls.fault in ("reset", "cut short") and kind in ("get", "resume") and cls.broken
+        broken = kind == cls.kind and cls.fault in cls.middle and kind in ("get", "resume") and cls.broken
         if broken:
             cls.broken -= 1
         return self._answer(answer.status, answer.getheaders(), content, broken=cls.fault if broken else "")
@@ -87,6 +90,9 @@ class Proxy(BaseHTTPRequestHandler):
         for name, value in headers:
             if name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
                 self.send_header(name, value)
+        if broken == "corrupt":
+            self.send_header("x-amz-checksum-crc32", b64encode(zlib.crc32(content).to_bytes(4)).decode())
+            content, broken = content.replace(b"x", b"y"), ""
         length = {name.lower(): value for name, value in headers}.get("content-length")
         self.send_header("Content-Length", (length if self.command == "HEAD" and length else str(len(content))))
         self.end_headers()
@@ -95,6 +101,8 @@ class Proxy(BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if broken else content)
         if broken:
             self.wfile.flush()
+            if broken == "stall":
+                type(self).released.wait()
             self._reset() if broken == "reset" else setattr(self, "close_connection", True)
 
     def _reset(self) -> None:
@@ -125,7 +133,9 @@ def s3(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
     thread.start()
     config = lambda_function.s3.meta.config
-    if "timeout" in request.node.name:  # elsewhere nobody has to wait, and an answer that only comes late is no fault
+    if (
+        "timeout" in request.node.name or "stall" in request.node.name
+    ):  # elsewhere nobody has to wait, and an answer that only comes late is no fault
         config = config.merge(Config(read_timeout=0.3))
     through = f"http://127.0.0.1:{httpd.server_port}"
     monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=through, config=config))
@@ -219,15 +229,76 @@ def test_an_answer_that_begins_elsewhere_is_not_taken_for_the_rest(s3: Any, cont
     assert processed(s3, "scan.json") is None
 
 
-@pytest.mark.parametrize("fault", ["reset", "cut short"])
-@pytest.mark.parametrize("times", [1, 3])
-def test_a_broken_download_is_resumed_at_the_same_byte(s3: Any, context: Context, fault: str, times: int) -> None:
+@pytest.mark.parametrize("fault", ["reset", "cut short", "stall"])
+@pytest.mark.parametrize("times", [1, 8])
+def test_a_broken_download_is_resumed_at_the_same_byte(
+    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch, fault: str, times: int
+) -> None:
+    monkeypatch.setattr(lambda_function, "READ_BYTES", 256)  # so that half of what is left is always some progress
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
     break_next(s3, "get", fault, times)
     assert lambda_handler(notification("scan.json"), context) is None
     assert s3.proxy.seen.count("get") == times + 1
     assert processed(s3, "scan.json") == content(LARGE)
+
+
+@pytest.mark.parametrize("fault", FAULTS[:4])
+def test_what_resumes_a_download_is_tried_again_as_well(s3: Any, context: Context, fault: str) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
+    break_body(s3)
+    break_next(s3, "resume", fault, 1)
+    assert lambda_handler(notification("scan.json"), context) is None
+    assert s3.proxy.seen.count("resume") == 2
+    assert processed(s3, "scan.json") == content(LARGE)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_download_that_cannot_be_resumed_leaves_nothing_and_the_event_comes_again(
+    s3: Any, context: Context, fault: str
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
+    break_body(s3)
+    break_next(s3, "resume", fault, 1000)
+    assert failed(lambda_handler(batch(notification("scan.json")), context)) == ["m0"]
+    assert processed(s3, "scan.json") is None
+    assert not uploads(s3)
+
+
+def break_body(s3: Any) -> None:
+    """Cut short the next answer that begins a download, whatever else is to break."""
+    answer, left = s3.proxy._answer, iter(["cut short"])
+
+    def cut_short(self: Any, *args: Any, broken: str = "") -> None:
+        answer(self, *args, broken=broken or (next(left, "") if self.command == "GET" else ""))
+
+    s3.proxy._answer = cut_short
+
+
+def test_content_that_does_not_fit_its_checksum_is_not_published(s3: Any, context: Context) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
+    break_next(s3, "get", "corrupt", 1)
+    with pytest.raises(Failure, match=r"^checksum_mismatch "):
+        lambda_handler(notification("scan.json"), context)
+    assert processed(s3, "scan.json") is None
+    assert not uploads(s3)
+
+
+def test_a_download_is_not_resumed_on_what_has_replaced_an_unversioned_object(s3: Any, context: Context) -> None:
+    s3.create_bucket(Bucket="plain")
+    s3.put_object(Bucket="plain", Key="scan.json", Body=LARGE)
+    break_next(s3, "get", "cut short", 1)
+    answer = s3.proxy._answer
+
+    def overwrite_then_answer(self: Any, *args: Any, broken: str = "") -> None:
+        if broken:
+            s3.put_object(Bucket="plain", Key="scan.json", Body=LARGE.replace(b"x", b"y"))
+        answer(self, *args, broken=broken)
+
+    s3.proxy._answer = overwrite_then_answer
+    with pytest.raises(Failure, match=r"^GetObject PreconditionFailed "):
+        lambda_handler(notification("scan.json", bucket="plain"), context)
+    assert processed(s3, "scan.json") is None
 
 
 def test_a_broken_download_is_resumed_on_the_version_it_began_with(s3: Any, context: Context) -> None:

@@ -52,7 +52,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
 def files(draw: st.DrawFn) -> bytes:
     """A valid file, in one of the layouts that JSON writers produce."""
     text = json.dumps(
-        draw(st.lists(records(), max_size=8)),
+        draw(st.lists(records(), max_size=8)) * draw(st.sampled_from([1, 1, 1, 20])),  # many are rather guessed at
         ensure_ascii=draw(st.booleans()),
         indent=draw(st.sampled_from([None, None, 1, "\t"])),
         separators=draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\r\n", " :\n ")])),
@@ -145,7 +145,8 @@ def test_the_likely_separator_is_the_last_one_whatever_looks_like_it(array: list
     between = separators(text)
     cut = data.draw(st.integers(between[0] + len(',{"p'), len(text)))
     last = max(comma for comma in between if comma + len(',{"p') <= cut)
-    assert lambda_function._likely_separator(bytearray(text[:cut].encode())) == last
+    window = bytearray(text.encode())
+    assert lambda_function._likely_separator(window, len(text[:cut].encode())) == last
 
 
 @pytest.mark.parametrize(
@@ -195,12 +196,41 @@ def test_a_small_record_is_not_asked_for_where_a_guess_will_do(
     assert not asked
 
 
+@pytest.mark.parametrize("window", [4096, 65536])
+@pytest.mark.parametrize("large", [record(n="x" * 300_000), record(n=[record()] * 3000)])
+def test_small_records_among_large_ones_are_mostly_not_asked_for(
+    large: Any, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    ask = lambda_function._end_of_record
+
+    def count(*args: Any) -> Any:
+        asked.append(args)
+        return ask(*args)
+
+    monkeypatch.setattr(lambda_function, "_end_of_record", count)
+    data = json.dumps(([large] + [record()] * 5000) * 4).encode()
+    assert len(frame([data[at : at + window] for at in range(0, len(data), window)])) == 20_004
+    assert len(asked) < 2500
+
+
+def test_what_is_taken_out_at_once_is_bounded_but_not_little() -> None:
+    framer = Framer()
+    data = json.dumps([record(n=[record()] * 30_000), *[record()] * 200_000]).encode()
+    framer.feed(data)
+    batches = list(iter(framer.take, []))
+    assert max(map(len, batches)) <= lambda_function.MAX_GUESS_BYTES / len(json.dumps(record()))
+    assert len(batches) < 20
+    assert sum(map(len, batches)) == framer.records > 199_000
+
+
 def test_the_last_comma_outside_of_all_records_is_the_likely_separator() -> None:
     one = json.dumps(record(n=[record(t="]]{{"), record(t="[")])).encode()
     window = bytearray(b"[" + b",".join([one] * 4))
     for cut in range(1, len(one) - 5):
-        assert lambda_function._likely_separator(window[:-cut]) == 3 * (len(one) + 1)
-    assert lambda_function._likely_separator(bytearray(b"[" + json.dumps(record()).encode())) == 0
+        assert lambda_function._likely_separator(window, len(window) - cut) == 3 * (len(one) + 1)
+    alone = bytearray(b"[" + json.dumps(record()).encode())
+    assert lambda_function._likely_separator(alone, len(alone)) == 0
 
 
 def test_the_limit_on_record_bytes_is_exact_wherever_the_file_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,19 +255,25 @@ def test_a_record_without_end_is_too_large_as_soon_as_it_is_longer_than_the_limi
                 assert rejection(f"[{before}{endless}".encode(), size) == f"{reason} record={records}"
 
 
+def feed(framer: Framer, *pieces: bytes) -> None:
+    for piece in pieces:
+        framer.feed(piece)
+        assert not framer.take()
+
+
 def test_white_space_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 4096)
     framer = Framer()
     with pytest.raises(Rejected, match="record_too_large"):
-        list(map(framer.feed, [b" " * 1000] * 100))
+        feed(framer, *[b" " * 1000] * 100)
     framer = Framer()
-    framer.feed(b" " * 4097)
+    feed(framer, b" " * 4097)
     with pytest.raises(Rejected, match=r"^record_too_large record=0$"):
-        framer.feed(b" ")
+        feed(framer, b" ")
     framer = Framer()
-    framer.feed(b"[]")
+    feed(framer, b"[]")
     for _ in range(100):
-        framer.feed(b" " * 1000)
+        feed(framer, b" " * 1000)
         assert not framer._window
 
 

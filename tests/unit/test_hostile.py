@@ -41,6 +41,7 @@ def run(name: str) -> dict[str, Any]:
         ("500 MB of white space at the end", "accepted", 8),
         ("500 MB of garbage", "not_an_array", 8),
         ("500 MB of commas", "malformed record=1", 8),
+        ("small records after large ones", "accepted", 50),
     ],
 )
 def test_hostile_files_have_an_outcome_and_take_little_memory(name: str, outcome: str, megabytes: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,18 +217,78 @@ def test_a_download_that_stalls_is_given_up_when_time_runs_out() -> None:
                 Work("raw", "scan.json"), reading, 0, lambda: lambda_function.TIME_MARGIN_MS + 1
             )
         )
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     stalled.set()
     assert closed.wait(60)
 
 
+class Reads:
+    """A body that counts its reads; how each ends is what `answer` does."""
+
+    def __init__(self, answer: Callable[[], bytes]) -> None:
+        self.answer = answer
+        self.count = 0
+        self.more, self.closed = threading.Condition(), threading.Event()
+
+    def read(self, _: int) -> bytes:
+        with self.more:
+            self.count += 1
+            self.more.notify()
+        return self.answer()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def read_ahead(body: Any, remaining: int = 300_000, size: int = 1) -> Any:
+    return lambda_function._read_ahead(Work("raw", "scan.json"), body, size, lambda: remaining)
+
+
 def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
-    body = io.BytesIO(b"x" * lambda_function.READ_BYTES * 50)
-    reading: Any = body
-    data: Any = lambda_function._read_ahead(Work("raw", "scan.json"), reading, 0, lambda: 300_000)
+    ahead = lambda_function.READS_AHEAD + 1
+    body = Reads(lambda: b"x")
+    data = read_ahead(body)
     next(data)
+    with body.more:
+        assert body.more.wait_for(lambda: body.count >= ahead, 60)
     data.close()
-    assert body.closed or body.tell() <= lambda_function.READ_BYTES * (lambda_function.READS_AHEAD + 1)
+    assert body.closed.wait(60)
+    assert body.count == ahead
+
+
+def test_who_has_given_up_does_not_take_up_the_download_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = threading.Event()
+
+    def break_when_given_up() -> bytes:
+        given_up.wait()
+        raise OSError
+
+    body = Reads(break_when_given_up)
+    resumed: list[Any] = []
+    monkeypatch.setattr(lambda_function, "s3", SimpleNamespace(get_object=resumed.append))
+    with pytest.raises(Failure, match="out_of_time"):
+        list(read_ahead(body, lambda_function.TIME_MARGIN_MS + 1))
+    given_up.set()
+    assert body.closed.wait(60)
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join()
+    assert not resumed
+
+
+def test_a_read_that_times_out_is_not_taken_for_the_end_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(**_: Any) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr(lambda_function, "s3", SimpleNamespace(get_object=time_out))
+    with pytest.raises(TimeoutError):
+        list(read_ahead(Reads(time_out)))
+
+
+def test_the_client_waits_for_seconds_and_tries_again() -> None:
+    config: Any = lambda_function.s3.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (3, 10)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 4}
 
 
 def test_processing_twice_gives_the_same_object(s3: Any, context: Context) -> None:
