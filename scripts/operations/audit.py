@@ -55,7 +55,9 @@ STATES = {
     "in_flight": "uploaded a short time ago",
     "orphaned": "its source is gone",
 }
-FAULTS = ("missing", "stale", "tampered")  # what an audit fails for, and what it repairs
+FAULTS = ("missing", "stale", "tampered")  # what an audit fails for
+OF_REJECTED = "rejected, delete the result: "  # begins the reason of a fault that no repair removes
+REPAIRABLE = f"verdict in {FAULTS} and why not like '{OF_REJECTED}%'"
 
 
 class Row(NamedTuple):
@@ -175,10 +177,15 @@ def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
         return Finding(row.key, "stale", newest_id, modified)
     elif not is_plausible(result):
         reason = "size"
-    elif deep and (reason := differs(pipeline, row.key, newest_id, etag)):
-        pass
     else:
-        return Finding(row.key, "processed", newest_id, modified)
+        try:
+            reason = differs(pipeline, row.key, newest_id, etag) if deep else ""
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "NoSuchVersion"):
+                raise
+            return look(pipeline, Row(row.key), deep)  # it was deleted meanwhile
+        if not reason:
+            return Finding(row.key, "processed", newest_id, modified)
     return Finding(row.key, "tampered", newest_id, modified, reason)
 
 
@@ -242,7 +249,7 @@ def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
     try:
         code._copy(work, raw["Body"], raw["ContentLength"], lambda: 3_600_000)
     except code.Rejected as error:
-        return str(error)
+        return OF_REJECTED + str(error)
     except (code.Failure, HTTPError, OSError) as error:
         raise Problem(f"{printable(key)} could not be read to its end ({type(error).__name__}). Try again.") from None
     found = hashlib.sha256()
@@ -269,19 +276,25 @@ def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iter
                 future.cancel()
 
 
-def examine(pipeline: Pipeline, ledger: Ledger, rows: Iterable[Row], deep: bool = False) -> None:
-    """Look at every row and note what is found. Raises Interrupted, ClientError; what was noted stays noted."""
+def looked_at(pipeline: Pipeline, rows: Iterable[Row], deep: bool = False) -> Iterator[tuple[Row, Finding | None]]:
+    """Yield rows, in order, with what is found of each."""
     if deep:
         function_code(pipeline.processed)  # once, before there are threads
+    client("s3")  # likewise
+    return each(lambda row: look(pipeline, row, deep), rows, DEEP_THREADS if deep else THREADS)
+
+
+def examine(pipeline: Pipeline, ledger: Ledger, rows: Iterable[Row], deep: bool = False) -> None:
+    """Look at every row and note what is found. Raises Interrupted, ClientError; what was noted stays noted."""
     progress = Progress("objects")
     done, good, after = ledger.get("done", 0), ledger.get("processed", 0), ledger.get("after", "")
     try:
-        for row, found in each(lambda row: look(pipeline, row, deep), rows, DEEP_THREADS if deep else THREADS):
+        for row, found in looked_at(pipeline, rows, deep):
             done, after = done + 1, row.key
             if found and found.state == "processed":
                 good += 1
             elif found:
-                ledger.db.execute("insert or replace into found values (?, ?, ?, ?, ?)", found)
+                note(ledger, found)
             if done % COMMIT_EVERY == 0:
                 ledger.put(done=done, processed=good, after=after)
                 ledger.db.commit()
@@ -293,26 +306,60 @@ def examine(pipeline: Pipeline, ledger: Ledger, rows: Iterable[Row], deep: bool 
         progress.clear()
 
 
-def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float) -> Counter[str]:
-    """Tell what is rejected or still in flight from what is missing or stale. Returns how many keys are in each state.
+def note(ledger: Ledger, found: Finding) -> None:
+    """Note what was observed of a key."""
+    ledger.db.execute("insert or replace into found values (?, ?, ?, ?, ?, null, null)", found)
+
+
+def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float, deep: bool = False) -> Counter[str]:
+    """Look again at all that was found, which may be old by now, and ask the log and the clock for a verdict.
 
     in_flight: for how long an upload may be under way, in seconds; what waits in front of it comes on top.
+    Returns how many keys got each verdict. Raises Interrupted, ClientError; the next run settles from the start.
     """
-    db, open_ones = ledger.db, "state in ('missing', 'stale')"
-    if oldest := ledger.one(f"select min(modified) from found where {open_ones}"):  # noqa: S608
+    db, horizon = ledger.db, time.time() - in_flight - backlog(pipeline)
+    look_again(pipeline, ledger, deep)
+    db.execute("update found set verdict = state, why = reason")
+    if oldest := ledger.one(f"select min(modified) from found where state in {FAULTS}"):  # noqa: S608
         db.execute("delete from failure")
         note_failures(pipeline, ledger, oldest - 60, "found")
-        # An earlier failure on the way to the version has no version id.
+        # What failed on the way to a version has no version id, and says less than what failed with it.
+        for version in ("''", "found.version"):
+            db.execute(
+                f"""update found set why = failure.reason, verdict = iif(outcome = 'rejected', outcome, verdict)
+                    from failure where failure.key = found.key and failure.version = {version}
+                    and state in ('missing', 'stale')"""  # noqa: S608
+            )
         db.execute(
-            f"""update found set reason = failure.reason, state = iif(outcome = 'rejected', outcome, state) from failure
-                where {open_ones} and failure.key = found.key and failure.version in (found.version, '')"""  # noqa: S608
+            """update found set why = ? || failure.reason from failure where failure.key = found.key
+               and failure.version = found.version and outcome = 'rejected' and state = 'tampered'""",
+            [OF_REJECTED],
         )
-        horizon = time.time() - in_flight - backlog(pipeline)
-        db.execute(f"update found set state = 'in_flight' where {open_ones} and modified > ?", [horizon])  # noqa: S608
-        db.commit()
+        db.execute(
+            "update found set verdict = 'in_flight' where verdict in ('missing', 'stale') and modified > ?", [horizon]
+        )
+    db.commit()
     counts = Counter({"processed": ledger.get("processed", 0)})
-    counts.update(dict(db.execute("select state, count(*) from found group by state")))
+    counts.update(dict(db.execute("select verdict, count(*) from found group by verdict")))
     return counts
+
+
+def look_again(pipeline: Pipeline, ledger: Ledger, deep: bool) -> None:
+    """Look once more at every key that was found, and forget those that are processed or gone by now."""
+    progress = Progress("findings looked at again")
+    rows = (Row(key) for key in ledger.keys("select key from found where true"))
+    try:
+        for done, (row, found) in enumerate(looked_at(pipeline, rows, deep), 1):
+            if found and found.state != "processed":
+                note(ledger, found)
+            else:
+                ledger.db.execute("delete from found where key = ?", [row.key])
+                ledger.put(processed=ledger.get("processed", 0) + bool(found))
+            progress.show(done, row.key)
+            pause(0)
+    finally:
+        ledger.db.commit()
+        progress.clear()
 
 
 def backlog(pipeline: Pipeline) -> float:
@@ -336,7 +383,7 @@ def backlog(pipeline: Pipeline) -> float:
 def report(ledger: Ledger, counts: Counter[str], as_json: bool) -> None:
     """Write every finding, and then how many keys are in each state. People are shown the first of each state only."""
     shown: Counter[str] = Counter()
-    query = "select key, state, version, modified, reason from found order by key"
+    query = "select key, verdict, version, modified, why from found order by key"
     for key, state, version, modified, reason in ledger.db.execute(query):
         shown[state] += 1
         if as_json:

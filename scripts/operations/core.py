@@ -14,10 +14,13 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = 32  # objects looked at side by side
@@ -163,7 +166,9 @@ class Ledger:
         self.db = sqlite3.connect(path or "", timeout=0)  # without a path, a file that SQLite deletes
         try:
             self.db.executescript("pragma locking_mode = exclusive; begin exclusive; commit;")  # until it is closed
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
             raise Problem("the same command is running already. Wait for it, or stop it.") from None
         if not resume:
             for (table,) in self.db.execute("select name from sqlite_master where type = 'table'").fetchall():
@@ -172,7 +177,10 @@ class Ledger:
             """
             pragma synchronous = off;
             create table if not exists progress (name text primary key, value);
-            create table if not exists found (key text primary key, state, version, modified real, reason);
+            create table if not exists found (
+                key text primary key, state, version, modified real, reason, -- as observed
+                verdict, why -- state and reason once the log and the clock were asked
+            );
             create table if not exists failure (key, version, outcome, reason, times, primary key (key, version));
             create table if not exists message (id text primary key, handle);
             create table if not exists event (id, key, version, reason, at real);
@@ -193,6 +201,12 @@ class Ledger:
     def one(self, query: str) -> Any:
         """Return the only value that a query gives."""
         return self.db.execute(query).fetchone()[0]
+
+    def keys(self, query: str, after: str = "") -> Iterator[str]:
+        """Yield the keys of a query that ends in a condition, in order, while what it asks of may change."""
+        while page := self.db.execute(f"{query} and key > ? order by key limit 1000", [after]).fetchall():
+            yield from (key for (key,) in page)
+            after = page[-1][0]
 
     def finish(self) -> None:
         """Forget everything: the run is complete."""

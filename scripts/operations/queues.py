@@ -52,15 +52,15 @@ def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
 
 
 class Pace:
-    """Holds a rate, in objects per second."""
+    """Holds a rate, in objects per second. What was missed is caught up on for one second's worth at most."""
 
     def __init__(self, rate: float) -> None:
-        self._rate, self._began, self._done = rate, time.monotonic(), 0
+        self._rate, self._free = rate, time.monotonic()
 
     def keep(self, count: int) -> None:
-        """Wait until so many more may go. Raises Interrupted."""
-        self._done += count
-        pause(self._began + self._done / self._rate - time.monotonic())
+        """Wait until the next may go after so many have. Raises Interrupted."""
+        self._free = max(self._free, time.monotonic() - 1) + count / self._rate
+        pause(self._free - time.monotonic())
 
 
 def depth(pipeline: Pipeline, queue: str) -> int:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from operations.audit import FAULTS, Row, each, examine, inventoried, listed, look, report, settle
+from operations.audit import FAULTS, REPAIRABLE, Row, examine, inventoried, listed, looked_at, report, settle
 from operations.core import (
-    THREADS,
     Interrupted,
     Ledger,
     Pipeline,
@@ -32,7 +31,7 @@ from operations.queues import BATCH, RUN, Failed, Pace, dead_letters, depth, fai
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 BATCH_BYTES = 200_000  # SQS takes 256 KiB in one call
@@ -53,76 +52,90 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
         rows = listed(pipeline, options.prefix, after)
     try:
         examine(pipeline, ledger, rows, options.deep)
-        counts = settle(pipeline, ledger, options.in_flight * 60)
+        counts = settle(pipeline, ledger, options.in_flight * 60, options.deep)
+        waiting = depth(pipeline, pipeline.ingestion)
     except (Interrupted, ClientError, BotoCoreError, Problem):
         if done := ledger.get("done", 0):
             say(f"Stopped after {done:,} objects. The same command with --resume goes on from there.")
         raise
     report(ledger, counts, options.json)
     faults = sum(counts[state] for state in FAULTS)
-    if waiting := depth(pipeline, pipeline.ingestion):
+    repairable = ledger.one(f"select count(*) from found where {REPAIRABLE}")  # noqa: S608
+    if waiting:
         say(f"{waiting:,} events wait in the queue: what they are about may be among the above.")
     if not ledger.get("done", 0):
         say(f"Nothing in s3://{pipeline.raw}/{options.prefix}: nothing to compare.")
     elif not faults:
         say("Every upload is accounted for.")
+    elif not repairable:
+        say("No repair removes these results of rejected files: delete them, as docs/operations.md says.")
     elif options.repair:
-        keys = (key for (key,) in ledger.db.execute(f"select key from found where state in {FAULTS} order by key"))  # noqa: S608
-        send_again(pipeline, keys, options.rate)
-        say(f"{faults:,} objects were sent through the pipeline again. Audit again when they are through.")
+        keys = ledger.keys(f"select key from found where {REPAIRABLE}", ledger.get("sent_up_to", ""))  # noqa: S608
+        total = send_again(pipeline, ledger, ((page, page[-1]) for page in itertools.batched(keys, 1000)), options.rate)
+        say(f"{total:,} objects were sent through the pipeline again. Audit again when they are through.")
     else:
-        say(f"{faults:,} objects need repair: the same command with --repair sends them through the pipeline again.")
+        say(
+            f"{repairable:,} objects need repair: the same command with --repair sends them through the pipeline again."
+        )
     ledger.finish()
     return 1 if faults else 0
 
 
-def send_again(
-    pipeline: Pipeline, keys: Iterable[str], rate: float, sent: Callable[[int, str], None] | None = None
-) -> None:
-    """Send events about raw objects. sent: told the number and the last key of what has gone. Raises Interrupted."""
-    pace, progress, total = Pace(rate), Progress("objects sent"), 0
+def send_again(pipeline: Pipeline, ledger: Ledger, pages: Iterable[tuple[Sequence[str], str]], rate: float) -> int:
+    """Send events about raw objects, those after the last one that the ledger knows of. Returns how many in all.
+
+    pages: keys, and the key up to which all has been gone through with them. Raises Interrupted.
+    """
+    pace, progress, total = Pace(rate), Progress("objects sent"), ledger.get("sent", 0)
+
+    def reached(key: str) -> None:
+        ledger.put(sent=total, sent_up_to=key)
+        ledger.db.commit()
+        progress.show(total, key)
+
     try:
-        for batch in itertools.batched(keys, BATCH):
-            send(pipeline, [notification(pipeline.raw, key) for key in batch])
-            total += len(batch)
-            if sent:
-                sent(len(batch), batch[-1])
-            progress.show(total, batch[-1])
-            pace.keep(len(batch))
+        for keys, last in pages:
+            for batch in itertools.batched(keys, BATCH):
+                send(pipeline, [notification(pipeline.raw, key) for key in batch])
+                total += len(batch)
+                reached(batch[-1])
+                pace.keep(len(batch))
+            reached(last)
+            pause(0)
+    except (Interrupted, ClientError, BotoCoreError, Problem):
+        progress.clear()
+        if ledger.get("sent_up_to"):
+            say(f"Stopped after sending {total:,} objects. The same command with --resume goes on from there.")
+        raise
     finally:
         progress.clear()
+    return int(total)
 
 
 def reprocess(pipeline: Pipeline, options: argparse.Namespace) -> int:
     """Send raw objects through the pipeline again, those that were uploaded since a time. Returns 0."""
     ledger = Ledger(ledger_path("reprocess", pipeline.raw, options.prefix, options.since), options.resume)
-    after, total = ledger.get("after", ""), ledger.get("sent", 0)
+    after = ledger.get("sent_up_to", "")
     since = ledger.get("since") or moment(options.since or "1970-01-01")
-    if total:
-        say(f"Going on after {total:,} objects, the last one {printable(after)}.")
+    if after:
+        say(f"Going on after {ledger.get('sent'):,} objects, at {printable(after)}.")
     ledger.put(since=since)
-    pages = pipeline.s3.get_paginator("list_objects_v2").paginate(
+    listing = pipeline.s3.get_paginator("list_objects_v2").paginate(
         Bucket=pipeline.raw, Prefix=options.prefix, **({"StartAfter": after} if after else {})
     )
-    keys = (
-        item["Key"]
-        for page in pages
-        for item in page.get("Contents", [])
-        if item["Key"].endswith(".json") and item["LastModified"].timestamp() >= since
+    pages = (
+        (
+            [
+                item["Key"]
+                for item in page["Contents"]
+                if item["Key"].endswith(".json") and item["LastModified"].timestamp() >= since
+            ],
+            page["Contents"][-1]["Key"],
+        )
+        for page in listing
+        if page.get("Contents")
     )
-
-    def sent(count: int, last: str) -> None:
-        nonlocal total
-        total += count
-        ledger.put(after=last, sent=total)
-        ledger.db.commit()
-
-    try:
-        send_again(pipeline, keys, options.rate, sent)
-    except (Interrupted, ClientError, BotoCoreError, Problem):
-        if total:
-            say(f"Stopped after {total:,} objects. The same command with --resume goes on from there.")
-        raise
+    total = send_again(pipeline, ledger, pages, options.rate)
     ledger.finish()
     say(f"{total:,} objects were sent through the pipeline." if total else "There are no such objects: nothing to do.")
     return 0
@@ -150,8 +163,8 @@ def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
     query = f"""
         select key, version, max(at), (select min(at) from event as other where other.key = event.key),
             count(distinct id), (select sum(times) {why}),
-            coalesce(nullif(reason, ''), (select reason {why} and version in (event.version, '')),
-                (select reason {why}), 'unknown')
+            coalesce(nullif(reason, ''), (select reason {why} and version = event.version),
+                (select reason {why} and version = ''), (select reason {why}), 'unknown')
         from event group by key order by max(at)"""  # noqa: S608 - beside max(at), SQLite takes the newest event's fields
     for key, version, last, first, messages, tries, reason in ledger.db.execute(query):
         if options.json:
@@ -243,8 +256,8 @@ def await_outcomes(pipeline: Pipeline, ledger: Ledger, since: float, seconds: fl
         progress.show(all_of_them - unsettled)
         pause(POLL_SECONDS)
     progress.clear()
-    silent = ledger.db.execute("select key from sent where outcome = ''")
-    for row, found in each(lambda row: look(pipeline, row), (Row(key) for (key,) in silent.fetchall()), THREADS):
+    silent = ledger.keys("select key from sent where outcome = ''")
+    for row, found in looked_at(pipeline, map(Row, silent)):
         outcome = "gone" if not found or found.state == "orphaned" else "unfinished"
         if found and found.state == "processed":
             outcome = "processed"
@@ -305,16 +318,15 @@ def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool
 
 def last_processed(pipeline: Pipeline, now: float) -> str:
     """Return which file was processed last, and when. Looks further and further back, as the log is read forward."""
-    hours = 1 / 60
-    while hours < 24 * 14:
+    hours, two_weeks = 1 / 60, 14 * 24.0
+    while True:
         last = None
         for at, line in outcomes(pipeline, now - hours * 3600):
             if line["message"] == "processed":
                 last = f"{printable(line['key'])}, {iso(at)}"
-        if last:
-            return last
-        hours *= 8
-    return "none in two weeks"
+        if last or hours == two_weeks:
+            return last or "none in two weeks"
+        hours = min(hours * 8, two_weeks)
 
 
 def logs(pipeline: Pipeline, options: argparse.Namespace) -> int:

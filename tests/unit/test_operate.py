@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import gc
 import gzip
 import hashlib
 import io
@@ -163,6 +164,7 @@ class Run:
 @pytest.fixture
 def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
     def run(*arguments: str) -> Run:
+        gc.collect()  # as the end of a process closes the ledger of an interrupted run
         capsys.readouterr()
         return Run(operate.main(list(arguments)), capsys.readouterr())
 
@@ -264,7 +266,60 @@ def test_a_result_of_a_file_that_is_to_be_rejected_is_found_by_making_it_again(
     metadata = {"source-version-id": version, "source-etag": etag, "record-count": "1"}
     pipeline.s3.put_object(Bucket="processed", Key="a.json", Body=b"[\n%40s\n]\n" % b"", Metadata=metadata)
     answer = run(*AUDIT, "--deep")
-    assert answer.reasons == {"a.json": "missing_field record=0 field=patient_name"}
+    assert answer.reasons == {"a.json": "rejected, delete the result: missing_field record=0 field=patient_name"}
+
+
+def test_what_vanishes_while_it_is_compared_is_looked_at_again(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.upload("a.json", "b.json", "c.json")
+    (source,) = pipeline.s3.list_object_versions(Bucket="raw", Prefix="b.json")["Versions"]
+    is_plausible = audit.is_plausible
+
+    def delete_meanwhile(result: Any) -> bool:
+        pipeline.s3.delete_object(Bucket="processed", Key="a.json")
+        pipeline.s3.delete_object(Bucket="raw", Key="b.json", VersionId=source["VersionId"])
+        return is_plausible(result)
+
+    monkeypatch.setattr(audit, "is_plausible", delete_meanwhile)
+    answer = run(*AUDIT, "--deep")
+    assert (answer.code, answer.states) == (1, {"a.json": "missing", "b.json": "orphaned"})
+
+
+def test_a_tampered_result_of_a_rejected_file_is_to_be_deleted(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("a.json")
+    pipeline.upload("a.json", body=BAD)
+    pipeline.s3.put_object(Bucket="processed", Key="a.json", Body=b"[]")
+    answer = run(*AUDIT, "--repair")
+    assert (answer.code, answer.states) == (1, {"a.json": "tampered"})
+    reason = "missing_field record=0 field=patient_name"
+    assert answer.reasons == {"a.json": f"rejected, delete the result: {reason}"}
+    assert "No repair removes these results of rejected files: delete them" in answer.errors
+    assert pipeline.work_off() == 0  # it would be rejected once more
+    pipeline.s3.delete_object(Bucket="processed", Key="a.json")
+    answer = run(*AUDIT)
+    assert (answer.code, answer.states, answer.reasons) == (0, {"a.json": "rejected"}, {"a.json": reason})
+
+
+@pytest.mark.parametrize("last", ["rejected", "failed"])
+def test_a_failure_on_the_way_to_a_version_does_not_hide_that_it_is_rejected(
+    pipeline: Pipeline, run: Callable[..., Run], last: str
+) -> None:
+    for key in ("a.json", "b.json"):  # whichever SQLite may happen to take
+        version = pipeline.put(key, b"\x1f\x8b")
+        lines = {
+            "rejected": {"version_id": version, "reason": "gzip"},
+            "failed": {"version_id": "", "reason": "GetObject SlowDown"},
+        }
+        for outcome in sorted(lines, reverse=last == "failed"):
+            line = {"level": "ERROR", "message": outcome, "key": key, "bytes_out": 0, **lines[outcome]}
+            pipeline.write(json.dumps(line))
+        sent = notification(key)
+        sent["Records"][0]["s3"]["object"]["versionId"] = version
+        pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=json.dumps(sent))
+    answer = run(*AUDIT)
+    assert (answer.code, answer.states) == (0, dict.fromkeys(("a.json", "b.json"), "rejected"))
+    assert answer.reasons == run("failures", "--json").reasons == dict.fromkeys(("a.json", "b.json"), "gzip")
 
 
 def test_a_rejected_file_is_told_from_a_missing_one_by_its_reason(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -298,6 +353,66 @@ def test_a_recent_upload_is_in_flight_and_an_old_one_is_missing(pipeline: Pipeli
     assert run("audit", "--json").states == {"a.json": "in_flight"}
     assert run("audit", "--json").code == 0
     assert run(*AUDIT).states == {"a.json": "missing"}
+
+
+def at_the_end(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
+    """Let something happen when an audit has looked at every object, once."""
+    settle = audit.settle
+
+    def do_and_settle(*arguments: Any) -> Any:
+        monkeypatch.setattr("operations.verbs.settle", settle)
+        do()
+        return settle(*arguments)
+
+    monkeypatch.setattr("operations.verbs.settle", do_and_settle)
+
+
+def let_time_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    later = time.time() + seconds
+    monkeypatch.setattr(time, "time", lambda: later)
+
+
+def test_what_is_put_right_before_a_long_audit_ends_is_no_fault(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("processed.json", "deleted.json", "missing.json"):
+        pipeline.put(key)
+    pipeline.upload("tampered.json", "good.json")
+    pipeline.s3.put_object(Bucket="processed", Key="tampered.json", Body=b"[]")
+
+    def an_hour_passes() -> None:
+        pipeline.invoke(notification("processed.json", "tampered.json"))
+        pipeline.s3.delete_object(Bucket="raw", Key="deleted.json")
+        let_time_pass(monkeypatch, 3600)
+
+    at_the_end(monkeypatch, an_hour_passes)
+    answer = run("audit", "--json")
+    assert (answer.code, answer.states, answer.summary["processed"]) == (1, {"missing.json": "missing"}, 3)
+
+
+def test_a_run_taken_up_again_forms_its_verdict_anew(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a.json", "b.json", "c.json"):
+        pipeline.put(key)
+    refuse(core.client("sqs"), "sqs", "GetQueueAttributes", "AccessDenied")
+    answer = run("audit", "--json")
+    assert (answer.code, answer.text) == (1, "")  # no verdict, and nothing that looks like one
+    assert "Stopped after 3 objects. The same command with --resume" in answer.errors
+    core.client.cache_clear()
+    pipeline.invoke(notification("a.json"))
+    answer = run("audit", "--json", "--resume")
+    assert (answer.code, answer.states) == (0, {"b.json": "in_flight", "c.json": "in_flight"})
+
+    def stop() -> None:
+        core.stopping.set()
+
+    at_the_end(monkeypatch, stop)
+    assert run("audit", "--json").code == 130
+    pipeline.invoke(notification("b.json"))
+    let_time_pass(monkeypatch, 2 * 86_400)
+    answer = run("audit", "--json", "--resume")
+    assert (answer.code, answer.states, answer.summary["processed"]) == (1, {"c.json": "missing"}, 2)
 
 
 def test_what_waits_in_the_queue_for_long_is_in_flight_for_as_long(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -337,6 +452,35 @@ def test_repair_sends_what_is_missing_stale_or_tampered_through_the_pipeline(
     assert pipeline.work_off() == 2 + len(ODD_KEYS)
     answer = run(*AUDIT)
     assert (answer.code, answer.states) == (0, {"bad.json": "rejected"})
+
+
+def stop_sending_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """Let somebody press Ctrl-C when so many calls have sent events."""
+    left = iter(range(calls - 1))
+
+    def send(*arguments: Any) -> None:
+        queues.send(*arguments)
+        if next(left, None) is None:
+            core.stopping.set()
+
+    monkeypatch.setattr("operations.verbs.send", send)
+
+
+def test_a_repair_goes_on_where_it_was_interrupted(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(30):
+        pipeline.put(f"{n:02}.json")
+    stop_sending_after(monkeypatch, 2)
+    answer = run(*AUDIT, "--repair", "--rate", "10000")
+    assert answer.code == 130
+    assert answer.errors == "Stopped after sending 20 objects. The same command with --resume goes on from there.\n"
+    assert pipeline.work_off() == 20
+    monkeypatch.setattr("operations.verbs.send", queues.send)
+    answer = run(*AUDIT, "--repair", "--rate", "10000", "--resume")
+    assert "30 objects were sent through the pipeline again." in answer.errors
+    assert pipeline.work_off() == 10
+    assert run(*AUDIT).code == 0
 
 
 def test_audit_of_a_prefix_sees_nothing_else(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -693,10 +837,47 @@ def test_reprocess_since_a_time(pipeline: Pipeline, run: Callable[..., Run]) -> 
     )
 
 
-def test_a_rate_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reprocess_is_interrupted_and_taken_up_again_where_nothing_is_to_be_sent(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(20):
+        pipeline.put(f"{n:02}.json")
+    asked: list[Any] = []
+
+    def pages_of_five(params: Any, **_: Any) -> None:
+        asked.append(params.get("StartAfter", params.get("ContinuationToken")))
+        params["MaxKeys"] = 5
+        if len(asked) == 2:
+            core.stopping.set()
+
+    core.client("s3").meta.events.register("provide-client-params.s3.ListObjectsV2", pages_of_five)
+    command = ("reprocess", "--prefix", "", "--since", "2100-01-01")
+    answer = run(*command)
+    assert (answer.code, len(asked)) == (130, 2)
+    assert answer.errors == "Stopped after sending 0 objects. The same command with --resume goes on from there.\n"
+    answer = run(*command, "--resume")
+    assert asked[2] == "09.json"
+    assert (answer.code, answer.errors.splitlines()[0]) == (0, "Going on after 0 objects, at 09.json.")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which passes only when somebody waits."""
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(queues, "pause", lambda seconds: clock.__setitem__(0, clock[0] + max(seconds, 0)))
+    return clock
+
+
+def test_a_rate_is_kept_after_a_time_without_anything_to_send(clock: list[float]) -> None:
+    pace = queues.Pace(100)
+    clock[0] = 600.0
+    for _ in range(60):
+        pace.keep(10)
+    assert clock[0] == pytest.approx(605.0)  # a second's worth is caught up on
+
+
+def test_a_rate_is_kept(clock: list[float]) -> None:
     pace = queues.Pace(50)
     for _ in range(30):
         clock[0] += 0.01  # what a call takes
@@ -754,6 +935,15 @@ def test_status_of_a_pipeline_that_was_never_used(run: Callable[..., Run], funct
     assert "last processed    none in two weeks" in text
     assert "in the last hour  0 files in, 0 out, 0 rejected, 0 failed, 0 gone" in text
     assert "alarms            none" in text
+
+
+@pytest.mark.usefixtures("function")
+@pytest.mark.parametrize("hours", [60, 96, 335])
+def test_status_knows_the_last_file_of_two_weeks(pipeline: Pipeline, run: Callable[..., Run], hours: int) -> None:
+    at = time.time() - hours * 3600
+    line = {"timestamp": int(at * 1000), "message": json.dumps(a_line("a.json", "processed"))}
+    pipeline.logs.put_log_events(logGroupName="group", logStreamName="stream", logEvents=[line])
+    assert f"last processed    a.json, {core.iso(at)}" in run("status").text
 
 
 def test_logs_have_a_readable_line_for_each_file(pipeline: Pipeline, run: Callable[..., Run]) -> None:
