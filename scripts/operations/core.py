@@ -183,7 +183,7 @@ class Ledger:
             );
             create table if not exists failure (key, version, outcome, reason, times, primary key (key, version));
             create table if not exists message (id text primary key, handle);
-            create table if not exists event (id, key, version, reason, at real);
+            create table if not exists event (id, key, version, reason, tries, at real);
             create index if not exists event_key on event (key);
             create table if not exists sent (key text primary key, outcome default '', reason default '');
             """

@@ -51,10 +51,12 @@ def log_lines(pipeline: Pipeline, since: float, term: str = "") -> Iterator[tupl
 
 
 def parsed(text: str) -> Any:
-    """Return the JSON object that a text is, None if it is none."""
+    """Return the JSON object that a text is, None if it is none or holds half a character."""
     try:
         value = json.loads(text)
-    except ValueError:
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # as an escape, half a character passes for JSON
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

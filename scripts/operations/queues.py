@@ -19,7 +19,7 @@ from operations.core import (
 from operations.log import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 
 BATCH = 10  # messages in one call, the most that SQS takes
@@ -41,14 +41,22 @@ def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
         {"Id": str(number), "MessageBody": event, "MessageAttributes": attributes}
         for number, event in enumerate(events)
     ]
+    if refused := insist(pipeline.sqs.send_message_batch, pipeline.ingestion, entries):
+        code = next(iter(refused.values()))
+        raise Problem(f"the ingestion queue does not take events: {code}. Try again later.")
+
+
+def insist(call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> dict[str, str]:
+    """Make a call about a batch until SQS has done all of it. Returns the error codes of what it goes on refusing."""
+    refused: dict[str, str] = {}
     for attempt in range(6):
-        answer = pipeline.sqs.send_message_batch(QueueUrl=pipeline.ingestion, Entries=entries)
-        refused = {failure["Id"]: failure for failure in answer.get("Failed", [])}
+        answer = call(QueueUrl=queue, Entries=entries)
+        refused = {failure["Id"]: failure["Code"] for failure in answer.get("Failed", [])}
         entries = [entry for entry in entries if entry["Id"] in refused]
         if not entries:
-            return
+            break
         time.sleep(0.1 * 2**attempt)
-    raise Problem(f"the ingestion queue does not take events: {next(iter(refused.values()))['Code']}. Try again later.")
+    return refused
 
 
 class Pace:
@@ -73,11 +81,16 @@ def depth(pipeline: Pipeline, queue: str) -> int:
 def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]]:
     """Yield each message of the dead-letter queue once. Close it to give back all that were not removed.
 
-    SQS has no way to look at messages without hiding them from others for a time, which is chosen to last for all.
+    Notes about how many it did not get, as somebody else has them in hand.
+
+    SQS has no way to look at messages without hiding them from others for a time, which is chosen to last for all. It
+    may answer with less than it has, so it is asked again where there should be more.
     """
-    hidden = min(60 + depth(pipeline, pipeline.dead_letter) // 20, 43_200)
+    expected = depth(pipeline, pipeline.dead_letter)
+    hidden = min(60 + expected // 20, 43_200)
+    seen = in_vain = 0
     try:
-        while True:
+        while in_vain < (1 if seen >= expected else 3):
             try:
                 answer = pipeline.sqs.receive_message(
                     QueueUrl=pipeline.dead_letter,
@@ -92,17 +105,12 @@ def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]
                     raise
                 say("SQS hands out 120,000 messages at a time: there are more than these.")
                 return
-            new = [
-                message
-                for message in answer.get("Messages", [])
-                if ledger.db.execute(
-                    "insert or ignore into message values (?, ?)", [message["MessageId"], message["ReceiptHandle"]]
-                ).rowcount
-            ]
-            if not new:
-                return
+            new = [message for message in answer.get("Messages", []) if note_receipt(ledger, message)]
+            in_vain = 0 if new else in_vain + 1
+            seen += len(new)
             yield from new
             pause(0)
+        ledger.put(hidden=max(expected - seen, 0))
     finally:
         handles = ledger.db.execute("select id, handle from message where handle != ''")
         while held := handles.fetchmany(BATCH):
@@ -112,11 +120,20 @@ def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]
             )
 
 
-def remove(pipeline: Pipeline, ledger: Ledger, messages: list[dict[str, Any]]) -> None:
-    """Take messages, no more than a batch, out of the dead-letter queue."""
+def note_receipt(ledger: Ledger, message: dict[str, Any]) -> bool:
+    """Note the newest receipt of a message, which is what SQS wants to see. Returns whether it is the first one."""
+    values = [message["ReceiptHandle"], message["MessageId"]]
+    ledger.db.execute("update message set handle = ? where id = ? and handle != ''", values)
+    return bool(ledger.db.execute("insert or ignore into message (handle, id) values (?, ?)", values).rowcount)
+
+
+def remove(pipeline: Pipeline, ledger: Ledger, messages: list[dict[str, Any]]) -> int:
+    """Take messages, no more than a batch, out of the dead-letter queue. Returns how many SQS keeps all the same."""
     entries = [{"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]} for message in messages]
-    pipeline.sqs.delete_message_batch(QueueUrl=pipeline.dead_letter, Entries=entries)
-    ledger.db.executemany("update message set handle = '' where id = ?", [[entry["Id"]] for entry in entries])
+    kept = insist(pipeline.sqs.delete_message_batch, pipeline.dead_letter, entries)
+    removed = [[entry["Id"]] for entry in entries if entry["Id"] not in kept]
+    ledger.db.executemany("update message set handle = '' where id = ?", removed)
+    return len(kept)
 
 
 class Failed(NamedTuple):
@@ -127,27 +144,36 @@ class Failed(NamedTuple):
     reason: str
 
 
-def failed_objects(body: str) -> tuple[str, list[Failed]]:
-    """Return the event of S3 in a message of the dead-letter queue, and its objects; none if it is no such event.
+def failed_objects(body: str) -> tuple[str, list[Failed], int | None]:
+    """Return the event of S3 in a message of the dead-letter queue, its objects, and how often Lambda has tried it.
 
-    In direct mode the message is Lambda's record of the failure, in queue mode the event itself.
+    No objects if it is no such event, as the function sees it. In direct mode the message is Lambda's record of the
+    failure, in queue mode the event itself, and who has tried it how often is not in it.
     """
     record = parsed(body) or {}
     event = record
     while isinstance(event, dict) and "requestPayload" in event:
         event = event["requestPayload"]
-    answer = record.get("responsePayload") or {}
-    message = str(answer.get("errorMessage", ""))
-    reason = "timed_out" if "Task timed out" in message else str(answer.get("errorType", ""))
+    context, answer = (
+        value if isinstance(value := record.get(name), dict) else {} for name in ("requestContext", "responsePayload")
+    )
+    message, tries = str(answer.get("errorMessage", "")), context.get("approximateInvokeCount")
+    reason = str(answer.get("errorType", ""))
+    if "Task timed out" in message:
+        reason = "timed_out"
+    elif not answer:  # the function was never asked, or for too long
+        reason = str(context.get("condition", ""))
     named, all_of_them = [], []
     try:
         for item in event["Records"]:
             bucket, thing = item["s3"]["bucket"]["name"], item["s3"]["object"]
-            key = unquote_plus(thing["key"])
+            key, version = unquote_plus(thing["key"], errors="strict"), thing.get("versionId")
+            if not key or not isinstance(bucket, str):
+                return "", [], None
             before, found, rest = message.partition(f" bucket={bucket} key={key} version=")
             if found:  # as the function names each object that failed
                 named.append(Failed(key, rest.partition(";")[0], before.rpartition("; ")[2]))
-            all_of_them.append(Failed(key, thing.get("versionId", ""), reason))
-    except (KeyError, TypeError):
-        return "", []
-    return json.dumps(event), named or all_of_them
+            all_of_them.append(Failed(key, version if isinstance(version, str) else "", reason))
+        return json.dumps(event), named or all_of_them, tries if tries in range(1000) else None
+    except (AttributeError, KeyError, RecursionError, TypeError, UnicodeDecodeError):
+        return "", [], None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 200_000  # SQS takes 256 KiB in one call
 POLL_SECONDS = 2.0
+STOPS = (Interrupted, ClientError, BotoCoreError, Problem)  # what ends a run before its time
 STATUS_SECONDS = 20.0  # how long status reads the log
 
 
@@ -54,7 +55,7 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
         examine(pipeline, ledger, rows, options.deep)
         counts = settle(pipeline, ledger, options.in_flight * 60, options.deep)
         waiting = depth(pipeline, pipeline.ingestion)
-    except (Interrupted, ClientError, BotoCoreError, Problem):
+    except STOPS:
         if done := ledger.get("done", 0):
             say(f"Stopped after {done:,} objects. The same command with --resume goes on from there.")
         raise
@@ -102,7 +103,7 @@ def send_again(pipeline: Pipeline, ledger: Ledger, pages: Iterable[tuple[Sequenc
                 pace.keep(len(batch))
             reached(last)
             pause(0)
-    except (Interrupted, ClientError, BotoCoreError, Problem):
+    except STOPS:
         progress.clear()
         if ledger.get("sent_up_to"):
             say(f"Stopped after sending {total:,} objects. The same command with --resume goes on from there.")
@@ -148,96 +149,128 @@ def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
     try:
         for total, message in enumerate(letters, 1):
             at = int(message["Attributes"]["SentTimestamp"]) / 1000
-            _, objects = failed_objects(message["Body"])
+            _, objects, tries = failed_objects(message["Body"])
             ledger.db.executemany(
-                "insert into event values (?, ?, ?, ?, ?)",
-                [[message["MessageId"], *failed, at] for failed in objects or [Failed("", "", "unsupported_event")]],
+                "insert into event values (?, ?, ?, ?, ?, ?)",
+                [
+                    [message["MessageId"], *failed, tries, at]
+                    for failed in objects or [Failed("", "", "unsupported_event")]
+                ],
             )
             progress.show(total)
     finally:
         letters.close()
         progress.clear()
+    hidden, waiting = ledger.get("hidden", 0), depth(pipeline, pipeline.ingestion)
     if total:
         note_failures(pipeline, ledger, ledger.one("select min(at) from event") - 60, "event")
     why = "from failure where failure.key = event.key"
+    # Neither the log nor Lambda's record knows of every try. Beside max(at), SQLite takes the newest event's fields.
     query = f"""
         select key, version, max(at), (select min(at) from event as other where other.key = event.key),
-            count(distinct id), (select sum(times) {why}),
+            count(distinct id), nullif(max(coalesce((select sum(times) {why}), 0), total(tries)), 0),
             coalesce(nullif(reason, ''), (select reason {why} and version = event.version),
                 (select reason {why} and version = ''), (select reason {why}), 'unknown')
-        from event group by key order by max(at)"""  # noqa: S608 - beside max(at), SQLite takes the newest event's fields
+        from event group by key order by max(at)"""  # noqa: S608
     for key, version, last, first, messages, tries, reason in ledger.db.execute(query):
         if options.json:
-            times = {"messages": messages, "tries": tries, "first": iso(first), "last": iso(last)}
+            times = {"messages": messages, "tries": tries and int(tries), "first": iso(first), "last": iso(last)}
             out(key=key, version_id=version, reason=reason, **times)
         else:
-            often = f"  {messages} events" * (messages > 1) + f"  tried {tries} times" * bool(tries)
+            often = f"  {messages} events" * (messages > 1) + f"  tried {tries or 0:.0f} times" * bool(tries)
             print(f"{iso(last)}  {printable(key) or '(no event of S3)'}  {reason}{often}")
     if options.json:
-        out(summary={"messages": total})
-    else:
+        out(summary={"messages": total, "hidden": hidden, "waiting": waiting})
+    elif total or not hidden:
         say(f"{total:,} failed events. ./deploy.sh redrive sends them back." if total else "No failed events.")
+    say_hidden(hidden)
+    if waiting:
+        say(f"{waiting:,} events are in the ingestion queue, and may be failed ones that are to be tried again.")
     return 0
+
+
+def say_hidden(hidden: int) -> None:
+    """Tell how many failed events the dead-letter queue did not show."""
+    if hidden:
+        say(f"About {hidden:,} failed events are hidden: another command has them, or was killed. Try again later.")
 
 
 def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
     """Send failed events back and tell what became of them. Returns 1 if something failed again, else 0."""
     ledger, progress, run = Ledger(), Progress("events"), f"{time.time():.6f}-{os.getpid()}"
-    pace, began, batch, total, odd = Pace(options.rate), time.time(), list[tuple[dict[str, Any], str]](), 0, 0
+    pace, began, batch = Pace(options.rate), time.time(), list[tuple[dict[str, Any], str, list[Failed]]]()
+    total = odd = kept = 0
+    wanted = set(options.key)
+    stopped: Exception | None = None
 
     def flush() -> None:
-        nonlocal batch
-        if batch:
-            send(pipeline, [event for _, event in batch], run)
-            remove(pipeline, ledger, [message for message, _ in batch])
+        nonlocal total, kept
+        if batch and not options.dry_run:
+            send(pipeline, [event for _, event, _ in batch], run)
+        keys = [[found.key] for _, _, objects in batch for found in objects]
+        ledger.db.executemany("insert or ignore into sent (key) values (?)", keys)
+        total += len(batch)
+        if batch and not options.dry_run:
+            kept += remove(pipeline, ledger, [message for message, _, _ in batch])
             pace.keep(len(batch))
-        batch = []
+        batch.clear()
 
     letters = dead_letters(pipeline, ledger)
     try:
         for message in letters:
             if message.get("MessageAttributes", {}).get(RUN, {}).get("StringValue") == run:
                 continue  # failed again already
-            event, objects = failed_objects(message["Body"])
+            event, objects, _ = failed_objects(message["Body"])
             if options.key and not any(found.key in options.key for found in objects):
                 continue
             if not objects:
                 odd += 1
                 continue
-            if sum(len(other) for _, other in batch) + len(event) > BATCH_BYTES or len(batch) == BATCH:
+            wanted -= {found.key for found in objects}
+            if sum(len(other) for _, other, _ in batch) + len(event) > BATCH_BYTES or len(batch) == BATCH:
                 flush()
-            total += 1
-            ledger.db.executemany("insert or ignore into sent (key) values (?)", [[found.key] for found in objects])
-            if not options.dry_run:
-                batch.append((message, event))
-            progress.show(total)
+            batch.append((message, event, objects))
+            progress.show(total + len(batch))
         flush()
-    except Interrupted:
-        progress.clear()
-        say("Stopped. What was not sent back is still in the dead-letter queue.")
-        raise
+    except STOPS as error:
+        if not total and not isinstance(error, Interrupted):
+            raise
+        stopped = error
     finally:
         letters.close()
         progress.clear()
+    if stopped:
+        say("Stopped. What was not sent back is still in the dead-letter queue.")
+    elif wanted:
+        say(f"No failed event is about {', '.join(map(printable, sorted(wanted)))}.")
     if odd:
         say(f"{odd:,} messages are no events of S3. They stay where they are.")
-    if options.dry_run or not options.wait:
+    if kept:
+        say(f"{kept:,} events were sent back that SQS does not let go of: they stay as well. Twice does no harm.")
+    say_hidden(ledger.get("hidden", 0))
+    if options.dry_run or stopped or not options.wait:
         ledger.db.execute("update sent set outcome = ?", ["would be sent" if options.dry_run else "sent"])
     else:
         try:
             await_outcomes(pipeline, ledger, began, options.wait)
-        except Interrupted:
+        except STOPS as error:
             say("Stopped waiting. What was sent back is processed all the same.")
             ledger.db.execute("update sent set outcome = 'unfinished' where outcome = ''")
-    bad = 0
+            stopped = None if isinstance(error, Interrupted) else error
+    became: Counter[str] = Counter()
     for key, outcome, reason in ledger.db.execute("select key, outcome, reason from sent order by key"):
-        bad += outcome in ("rejected", "failed", "unfinished")
+        became[outcome] += 1
         if options.json:
             out(key=key, outcome=outcome, reason=reason)
         else:
             print(f"{outcome:13}  {printable(key)}" + (f"  {reason}" if reason else ""))
+    if options.json:
+        out(summary={"messages": total, "hidden": ledger.get("hidden", 0), **became})
+    bad = sum(became[outcome] for outcome in ("rejected", "failed", "unfinished"))
     verb = "would be" if options.dry_run else "were"
     say(f"{total:,} events {verb} sent back." + (f" {bad:,} objects failed again or are not done yet." if bad else ""))
+    if stopped:
+        raise stopped
     return 1 if bad else 0
 
 

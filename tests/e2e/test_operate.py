@@ -75,14 +75,15 @@ def test_a_bad_file_is_seen_and_comes_through_when_it_is_mended(pipeline: Pipeli
     assert failure["reason"] == "missing_field record=0 field=patient_name"
     assert [line["key"] for line in failed()] == [failure["key"]]  # looking takes nothing out
     assert audit(pipeline) == (0, before | {"operate/bad.json": "rejected"})
-    code, (again,) = answer(pipeline, "redrive", "--key", "operate/bad.json")
+    code, (again, _) = answer(pipeline, "redrive", "--key", "operate/bad.json")
     assert (code, again["outcome"], again["reason"]) == (1, "rejected", failure["reason"])
     wait_for("the failed event to come back", failed)
     version = pipeline.upload("operate/bad.json", MENDED)
     pipeline.await_result("operate/bad.json", version)
-    code, (through,) = answer(pipeline, "redrive")
+    code, (through, _) = answer(pipeline, "redrive")
     assert (code, through) == (0, {"key": "operate/bad.json", "outcome": "processed", "reason": ""})
-    assert answer(pipeline, "failures") == (0, [{"summary": {"messages": 0}}])
+    code, (nothing,) = answer(pipeline, "failures")
+    assert (code, nothing["summary"]["messages"]) == (0, 0)
     assert audit(pipeline, "--deep") == (0, before)
 
 

@@ -216,7 +216,7 @@ def test_nothing_is_lost_whatever_goes_wrong(both: dict[str, Pipeline], unruly: 
     await_calm(both, unruly)
     for storm in storms.values():
         code, lines = answer(storm.pipeline, "redrive", "--rate", "1000")
-        assert (code, {line["outcome"] for line in lines}) == (0, {"processed"})
+        assert (code, {line["outcome"] for line in lines[:-1]}) == (0, {"processed"})
     await_calm(both, unruly)
     for storm in storms.values():
         assert failed(storm) == set()
