@@ -58,7 +58,7 @@ main() {
       deploy
       ;;
     rollback) #: rollback [ENV]             go back to the function's version before, without a build
-      prepare "$verb" "$@"
+      prepare_pipeline "$verb" "$@"
       with_pipeline
       "$scripts_python" scripts/rollback.py
       "$scripts_python" scripts/smoke_test.py
@@ -261,27 +261,26 @@ export_pipeline() {
 
 # operate VERB [ENV] [OPTION...]: hand over to the operating commands, each of which explains itself with --help.
 operate() {
-  local verb=$1 environment_name=dev
-  shift
-  case ${1:-} in '' | -*) ;; *) environment_name=$1 && shift ;; esac
-  prepare "$verb" "$environment_name"
-  case " $* " in
-    *' --help '* | *' -h '*) python_env .venv/scripts scripts/requirements.txt ;;
-    *) with_pipeline ;;
-  esac
-  exec "$scripts_python" scripts/operate.py "$verb" "$@"
+  prepare_python
+  python_env .venv/scripts scripts/requirements.txt >&2 # programs read what comes next
+  unset PIPELINE
+  exec "$scripts_python" scripts/operate.py "$@"
 }
 
-# with_pipeline: connect to a deployed environment, quietly.
+# prepare_pipeline VERB [ENV]: choose a deployed pipeline; ENV may also be one of several in a file of env/.
+prepare_pipeline() {
+  environment=${2:-dev}
+  no_more_arguments "$1" "${@:3}"
+  prepare_python
+}
+
+# with_pipeline: read the outputs of the chosen pipeline from the state.
 with_pipeline() {
-  connect
-  need_state
-  mkdir -p "${TF_DATA_DIR:-.terraform}"
-  quiet_log=${TF_DATA_DIR:-.terraform}/init.log
-  : >"$quiet_log"
-  init >/dev/null
-  quiet_log=''
-  export_pipeline "$(terraform output -json pipelines 2>/dev/null || echo '{}')" "$environment"
+  local known
+  python_env .venv/scripts scripts/requirements.txt
+  known=$("$scripts_python" scripts/account.py pipeline "$environment") || exit 1
+  eval "$known"
+  export PIPELINE AWS_REGION=$region AWS_DEFAULT_REGION=$region
 }
 
 # bootstrap: the state bucket, bare at first, then adopted and completed by its own module, whose state it holds too.

@@ -3,6 +3,7 @@
   account.py show ENV         check the account, and print what deploy.sh must know as shell variables
   account.py make-bucket ENV  make the bucket for the state, bare, unless it is there
   account.py lock ENV         say who holds the lock on the state, if anybody does
+  account.py pipeline NAME    print the outputs of a deployed pipeline, as shell variables
 
 Clients take credentials and endpoint from the environment.
 """
@@ -130,15 +131,62 @@ def lock(s3: Any, bucket: str, environment: Environment) -> str:
     )
 
 
+def use_region(region: str) -> None:
+    """Let clients that are made from here on use a region."""
+    os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = region
+
+
+def pipeline(name: str) -> dict[str, Any]:
+    """Return the outputs of a deployed pipeline, from the state, and let clients use its region.
+
+    name: of a file in env/ that has one pipeline, or of an entry in such a file. Raises SystemExit.
+    """
+    files = sorted(path.stem for path in (ROOT / "env").glob("*.tfvars") if path.stem != "bootstrap")
+    holders = [file for file in files if file == name] or [
+        file for file in files if name in Environment(file).settings.get("environments", {})
+    ]
+    if not holders:
+        sys.exit(f"error: unknown environment: {name}. env/ knows {', '.join(files)}, and what is in these.")
+    environment = Environment(holders[0])
+    use_region(str(environment.backend["region"]))
+    account = caller(environment)
+    bucket, key = environment.state_bucket(account), environment.backend["key"]
+    remedy = f"Deploy it: ./deploy.sh deploy {environment.name}"
+    try:
+        state = json.load(boto3.client("s3").get_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account)["Body"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in MISSING:
+            sys.exit(f"error: {name} was never deployed from account {account}. {remedy}")
+        sys.exit(
+            f"error: the state s3://{bucket}/{key} cannot be read: {reason(error)}. "
+            "These credentials need s3:GetObject on it and s3:ListBucket on its bucket."
+        )
+    except BotoCoreError as error:
+        sys.exit(f"error: the state s3://{bucket}/{key} cannot be read: {reason(error)}.")
+    found = state["outputs"].get("pipelines", {}).get("value", {})
+    if name == environment.name and len(found) == 1:
+        (name,) = found
+    if name == environment.name and name not in found and found:
+        sys.exit(f"error: {name} holds {' and '.join(sorted(found))}. Name one of them.")
+    if name not in found:
+        sys.exit(f"error: {name} is not deployed in account {account}. {remedy}")
+    use_region(environment.variable("region"))
+    return dict(found[name])
+
+
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description="The AWS account that an environment is deployed to.")
-    parser.add_argument("command", choices=["show", "make-bucket", "lock"])
+    parser.add_argument("command", choices=["show", "make-bucket", "lock", "pipeline"])
     parser.add_argument("environment")
     options = parser.parse_args()
+    if options.command == "pipeline":
+        outputs = json.dumps(pipeline(options.environment))
+        print(f"PIPELINE={shlex.quote(outputs)}\nregion={shlex.quote(os.environ['AWS_REGION'])}")
+        return
     environment = Environment(options.environment)
     # Region first: without one, clients cannot be made.
-    os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = str(environment.backend["region"])
+    use_region(str(environment.backend["region"]))
     account = caller(environment)
     bucket = environment.state_bucket(account)
     s3 = boto3.client("s3")

@@ -1,8 +1,8 @@
 """Prove what became of every upload, and send again what failed. ./deploy.sh calls it, one verb at a time.
 
-Environment: PIPELINE, the outputs of one pipeline as JSON. AWS clients take region, credentials and endpoint from the
-environment as usual. What a run knows lies on disk, in .local/operate/ where it can be resumed, so that memory stays
-flat however many objects there are.
+Environment: PIPELINE, the outputs of one pipeline as JSON; without it they come from the state of ENV. AWS clients take
+region, credentials and endpoint from the environment as usual. What a run knows lies on disk, in .local/operate/ where
+it can be resumed, so that memory stays flat however many objects there are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any
 
+import account
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -64,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
             description=description,
             help=description,
             allow_abbrev=False,
+        )
+        added.add_argument(
+            "environment", nargs="?", default="dev", metavar="ENV", help="file in env/ or an entry of one; %(default)s"
         )
         added.set_defaults(run=run)
         return added
@@ -125,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 # Error codes, which differ from service to service.
+NO_KEY = {"KMS.AccessDeniedException", "KmsAccessDenied"}
 REFUSED = {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
 UNKNOWN_CALLER = {"ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId"}
 UNKNOWN_CALLER |= {"RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException"}
@@ -146,6 +151,8 @@ def explain(error: Exception) -> str:
     """Return cause and remedy of a call to AWS that failed, in one line."""
     if isinstance(error, ClientError):
         code, call = error.response["Error"]["Code"], error.operation_name
+        if code in NO_KEY:
+            return f"AWS refuses {call}. These credentials need kms:Decrypt (and kms:GenerateDataKey) on its key."
         if code in REFUSED:
             return f"AWS refuses {call}. These credentials need the permission {ACTIONS.get(call, call)}."
         if code in UNKNOWN_CALLER:
@@ -169,16 +176,13 @@ def explain(error: Exception) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for. Returns the exit code."""
     options = parser().parse_args(arguments)
-    try:
-        pipeline = Pipeline.from_outputs(json.loads(os.environ["PIPELINE"]))
-    except (KeyError, TypeError, ValueError):
-        say("error: PIPELINE does not describe a pipeline. Use ./deploy.sh, which sets it.")
-        return 1
     stopping.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
-        return int(options.run(pipeline, options))
+        given = os.environ.get("PIPELINE")
+        outputs = json.loads(given) if given else account.pipeline(options.environment)
+        return int(options.run(Pipeline.from_outputs(outputs), options))
     except Problem as problem:
         say(f"error: {problem}")
     except (ClientError, BotoCoreError) as error:

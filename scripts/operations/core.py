@@ -50,18 +50,21 @@ class Pipeline:
 
     @classmethod
     def from_outputs(cls, outputs: dict[str, Any]) -> Pipeline:
-        """Take the names from Terraform's outputs. Raises KeyError."""
-        return cls(
-            raw=outputs["raw_data_bucket_name"],
-            processed=outputs["processed_data_bucket_name"],
-            function=outputs["lambda_function_name"],
-            alias=outputs["function_alias"],
-            log_group=outputs["log_group_name"],
-            ingestion=outputs["ingestion_queue_url"],
-            dead_letter=outputs["dead_letter_queue_url"],
-            topic=outputs["alarm_topic_arn"],
-            name=outputs["dashboard_name"],
-        )
+        """Take the names from Terraform's outputs. Raises Problem if one is missing."""
+        names = {
+            "raw": "raw_data_bucket_name",
+            "processed": "processed_data_bucket_name",
+            "function": "lambda_function_name",
+            "alias": "function_alias",
+            "log_group": "log_group_name",
+            "ingestion": "ingestion_queue_url",
+            "dead_letter": "dead_letter_queue_url",
+            "topic": "alarm_topic_arn",
+            "name": "dashboard_name",
+        }
+        if missing := [name for name in names.values() if name not in outputs]:
+            raise Problem(f"what is deployed is too old for this command: it has no {missing[0]}. Deploy it again.")
+        return cls(**{part: outputs[name] for part, name in names.items()})
 
     @property
     def s3(self) -> Any:

@@ -1,9 +1,11 @@
 """The verbs that operate a pipeline, in both modes, and the commands of the runbook."""
 
+import contextlib
 import json
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -114,17 +116,47 @@ def test_status_and_logs_tell_what_has_happened(pipeline: Pipeline) -> None:
     assert re.search(r"  processed  operate-last\.json  version \S+  1 records  ", log.stdout)
 
 
-def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None:
+VERBS = {"audit": [], "failures": [], "redrive": [], "reprocess": ["--prefix", ""], "status": [], "logs": ["--once"]}
+
+
+@contextlib.contextmanager
+def onlooker(pipeline: Pipeline) -> Iterator[dict[str, str]]:
+    """Give a user without permissions for as long as it lasts, as environment variables."""
     pipeline.iam.create_user(UserName="onlooker")
     key = pipeline.iam.create_access_key(UserName="onlooker")["AccessKey"]
-    caller = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    for verb in (["audit"], ["failures"], ["redrive"], ["reprocess", "--prefix", ""], ["status"], ["logs", "--once"]):
-        done = run(pipeline, *verb, **caller)
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert re.fullmatch(r"error: AWS refuses \w+\. These credentials need .*", done.stderr.splitlines()[-1])
+    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
     pipeline.iam.delete_access_key(UserName="onlooker", AccessKeyId=key["AccessKeyId"])
     pipeline.iam.delete_user(UserName="onlooker")
+
+
+def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None:
+    with onlooker(pipeline) as caller:
+        for verb, options in VERBS.items():
+            done = run(pipeline, verb, *options, **caller)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert re.fullmatch(r"error: AWS refuses \w+\. These credentials need .*\n", done.stderr)
+
+
+def test_where_there_is_no_pipeline_each_verb_says_why_in_one_line(both: dict[str, Pipeline], aws: LocalAws) -> None:
+    with onlooker(both["dev"]) as caller:
+        for environment, variables, says in (
+            ("staging", {}, r"unknown environment: staging\. env/ knows dev, prod, and what is in these\."),
+            ("dev", {"TF_VAR_project_name": "elsewhere"}, r"dev was never deployed .* \./deploy\.sh deploy dev"),
+            ("prod", {}, r"prod was never deployed .* \./deploy\.sh deploy prod"),  # here it is in the state of dev
+            ("dev", caller, r"the state s3://\S+ cannot be read: GetObject AccessDenied\. These credentials need .*"),
+        ):
+            for verb, options in VERBS.items():
+                done = subprocess.run(
+                    ["./deploy.sh", verb, environment, *options],
+                    cwd=ROOT,
+                    env=aws.full_environment() | variables,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert (done.returncode, done.stdout) == (1, "")
+                assert re.fullmatch(f"error: {says}\n", done.stderr)
 
 
 RUNBOOK = (ROOT / "docs/operations.md").read_text()

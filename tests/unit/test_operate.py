@@ -1275,6 +1275,13 @@ def test_no_credentials_is_one_clear_line(
     assert answer.errors.splitlines()[-1] == "error: there are no AWS credentials. Log in, or set AWS_PROFILE."
 
 
+def test_a_key_that_may_not_be_used_is_one_clear_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    refuse(core.client("sqs"), "sqs", "ReceiveMessage", "KMS.AccessDeniedException", 400)
+    assert run("failures").errors == (
+        "error: AWS refuses ReceiveMessage. These credentials need kms:Decrypt (and kms:GenerateDataKey) on its key.\n"
+    )
+
+
 def test_throttling_is_waited_for_and_in_the_end_one_clear_line(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1310,18 +1317,21 @@ def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable
     assert run("audit").code == 0
 
 
-@pytest.mark.parametrize("value", [None, "", "null", "[]", "{}", "no json"])
-def test_no_pipeline(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
-    monkeypatch.delenv("PIPELINE", raising=False)
-    if value is not None:
-        monkeypatch.setenv("PIPELINE", value)
-    assert operate.main(["status"]) == 1
-    assert capsys.readouterr().err == "error: PIPELINE does not describe a pipeline. Use ./deploy.sh, which sets it.\n"
+def test_a_pipeline_of_an_older_deployment_is_told_so(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del pipeline.outputs["function_alias"]
+    monkeypatch.setenv("PIPELINE", json.dumps(pipeline.outputs))
+    answer = run("status")
+    assert answer.code == 1
+    assert answer.errors == (
+        "error: what is deployed is too old for this command: it has no function_alias. Deploy it again.\n"
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["audti"], ["audit", "dev"], ["audit", "--rate", "0"], ["audit", "--in-flight", "-1"], ["reprocess"],
+    [[], ["audti"], ["audit", "dev", "prod"], ["audit", "--rate", "0"], ["audit", "--in-flight", "-1"], ["reprocess"],
      ["redrive", "--rate", "fast"], ["redrive", "--wait", "nan"], ["logs", "--sinc", "1h"]],
 )  # fmt: skip
 def test_bad_use_is_refused_by_a_usage_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
