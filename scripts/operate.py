@@ -138,6 +138,8 @@ THROTTLED |= {"Throttling", "ThrottlingException", "TooManyRequestsException"}
 ABSENT = {"NoSuchBucket", "ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 # What IAM calls these calls.
 ACTIONS = {
+    "GetBucketInventoryConfiguration": "s3:GetInventoryConfiguration",
+    "GetObject": "s3:GetObject (and kms:Decrypt)",
     "HeadObject": "s3:GetObject (and s3:ListBucket)",
     "ListObjectsV2": "s3:ListBucket",
     "ListObjectVersions": "s3:ListBucketVersions",

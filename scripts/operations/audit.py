@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -103,30 +104,59 @@ def listed(pipeline: Pipeline, prefix: str, after: str) -> Iterator[Row]:
             yield next(rows)  # heapq.merge is stable: the raw one, if there is one
 
 
-def inventoried(pipeline: Pipeline, manifest: str, prefix: str) -> Iterator[Row]:
-    """Yield the keys of an S3 Inventory of the raw bucket, with versions, in CSV. Deleted ones are yielded as well.
+@dataclass(frozen=True)
+class Inventory:
+    """An S3 Inventory of the raw bucket, with all versions, in CSV. made: when, in seconds since the epoch."""
 
-    Raises Problem if it is another one.
-    """
-    match = re.fullmatch(r"s3://([^/]+)/(.+/manifest\.json)", manifest)
-    if not match:
-        raise Problem(f"not a manifest of an inventory: {manifest}. It looks like s3://BUCKET/.../manifest.json.")
-    place, key = match.groups()
-    content = json.load(pipeline.s3.get_object(Bucket=place, Key=key)["Body"])
-    columns = [name.strip() for name in content["fileSchema"].split(",")]
-    if content["sourceBucket"] != pipeline.raw:
-        raise Problem(f"that inventory is of {content['sourceBucket']}. One of {pipeline.raw} is needed.")
-    if content["fileFormat"] != "CSV" or not {"Key", "VersionId", "IsLatest", "IsDeleteMarker"} <= set(columns):
-        raise Problem("the inventory must be in CSV, of all versions. Change its configuration and wait for the next.")
-    for file in content["files"]:
-        with tempfile.TemporaryFile() as data, gzip.open(data, "rt", newline="") as lines:
-            fetch(pipeline, place, file, data)
-            for values in csv.reader(lines):
-                row = dict(zip(columns, values, strict=True))
-                name = unquote_plus(row["Key"])
-                if row["IsLatest"] == "true" and name.endswith(".json") and name.startswith(prefix):
-                    deleted = row["IsDeleteMarker"] == "true"
-                    yield Row(name) if deleted else Row(name, row["VersionId"], row.get("ETag", ""))
+    bucket: str
+    columns: list[str]
+    files: list[dict[str, Any]]
+    made: float
+
+    @classmethod
+    def at(cls, pipeline: Pipeline, manifest: str, prefix: str) -> Inventory:
+        """Return the inventory that a manifest describes. Raises Problem if it lacks keys of a prefix."""
+        match = re.fullmatch(r"s3://([^/]+)/((?:.+/)?([^/]+)/[^/]+/manifest\.json)", manifest)
+        if not match:
+            raise Problem(f"not a manifest of an inventory: {manifest}. It looks like s3://BUCKET/.../manifest.json.")
+        bucket, key, name = match.groups()
+        content = json.load(pipeline.s3.get_object(Bucket=bucket, Key=key)["Body"])
+        columns = [column.strip() for column in content["fileSchema"].split(",")]
+        if content["sourceBucket"] != pipeline.raw:
+            raise Problem(f"that inventory is of {content['sourceBucket']}. One of {pipeline.raw} is needed.")
+        if content["fileFormat"] != "CSV" or not {"Key", "VersionId", "IsLatest", "IsDeleteMarker"} <= set(columns):
+            raise Problem("the inventory must be in CSV, of all versions. Change its configuration, wait for the next.")
+        # What an inventory leaves out is in no file of it.
+        try:
+            answer = pipeline.s3.get_bucket_inventory_configuration(Bucket=pipeline.raw, Id=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchConfiguration":
+                raise
+            raise Problem(f"the inventory's configuration {name} is gone, and with it what it covers.") from None
+        covered = answer["InventoryConfiguration"].get("Filter", {}).get("Prefix", "")
+        if not prefix.startswith(covered):
+            raise Problem(f"the inventory covers {printable(covered)} only. Say so: --prefix {printable(covered)}")
+        return cls(bucket, columns, content["files"], int(content["creationTimestamp"]) / 1000)
+
+    def rows(self, pipeline: Pipeline, ledger: Ledger, prefix: str) -> Iterator[Row]:
+        """Yield its keys, deleted ones as well, but those that the ledger has done. Raises Problem if it is damaged."""
+        row, done = 0, ledger.get("done", 0)
+        for number, file in enumerate(self.files):
+            end = ledger.get(f"end of file {number}")
+            if end is not None and end <= done:
+                row = end
+                continue
+            with tempfile.TemporaryFile() as data, gzip.open(data, "rt", newline="") as lines:
+                fetch(pipeline, self.bucket, file, data)
+                for values in csv.reader(lines):
+                    item = dict(zip(self.columns, values, strict=True))
+                    key = unquote_plus(item["Key"])
+                    if item["IsLatest"] == "true" and key.endswith(".json") and key.startswith(prefix):
+                        row += 1
+                        deleted = item["IsDeleteMarker"] == "true"
+                        if row > done:
+                            yield Row(key) if deleted else Row(key, item["VersionId"], item.get("ETag", ""))
+            ledger.put(**{f"end of file {number}": row})
 
 
 def fetch(pipeline: Pipeline, bucket: str, file: dict[str, Any], data: IO[bytes]) -> None:
@@ -380,7 +410,7 @@ def backlog(pipeline: Pipeline) -> float:
     return float(max(ages, default=0))
 
 
-def report(ledger: Ledger, counts: Counter[str], as_json: bool) -> None:
+def report(ledger: Ledger, counts: Counter[str], up_to: str, as_json: bool) -> None:
     """Write every finding, and then how many keys are in each state. People are shown the first of each state only."""
     shown: Counter[str] = Counter()
     query = "select key, verdict, version, modified, why from found order by key"
@@ -392,7 +422,8 @@ def report(ledger: Ledger, counts: Counter[str], as_json: bool) -> None:
             uploaded = f"  uploaded {iso(modified)}" if modified else ""
             print(f"{state:10}  {printable(key)}{uploaded}" + (f"  {reason}" if reason else ""))
     if as_json:
-        out(summary={state: counts[state] for state in STATES}, ok=not any(counts[state] for state in FAULTS))
+        made = {"up_to": up_to} if up_to else {}
+        out(summary={state: counts[state] for state in STATES}, ok=not any(counts[state] for state in FAULTS), **made)
         return
     for state, count in shown.items():
         if count > SHOWN:

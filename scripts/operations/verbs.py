@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from operations.audit import FAULTS, REPAIRABLE, Row, examine, inventoried, listed, looked_at, report, settle
+from operations.audit import FAULTS, REPAIRABLE, Inventory, Row, examine, listed, looked_at, report, settle
 from operations.core import (
     Interrupted,
     Ledger,
@@ -31,7 +31,7 @@ from operations.queues import BATCH, RUN, Failed, Pace, dead_letters, depth, fai
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 
 BATCH_BYTES = 200_000  # SQS takes 256 KiB in one call
@@ -44,13 +44,16 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
     """Compare raw with processed. Returns 0 when nothing is missing, stale or tampered with, else 1."""
     kept = ledger_path("audit", pipeline.raw, options.prefix, options.inventory, options.deep)
     ledger = Ledger(kept, options.resume)
-    after, done = ledger.get("after", ""), ledger.get("done", 0)
-    if done:
-        say(f"Going on after {done:,} objects.")
+    up_to = ""
     if options.inventory:
-        rows: Iterator[Row] = itertools.islice(inventoried(pipeline, options.inventory, options.prefix), done, None)
+        inventory = Inventory.at(pipeline, options.inventory, options.prefix)
+        up_to = iso(inventory.made)
+        say(f"The inventory is of {up_to}. Nothing that was uploaded later is looked at.")
+        rows = inventory.rows(pipeline, ledger, options.prefix)
     else:
-        rows = listed(pipeline, options.prefix, after)
+        rows = listed(pipeline, options.prefix, ledger.get("after", ""))
+    if done := ledger.get("done", 0):
+        say(f"Going on after {done:,} objects.")
     try:
         examine(pipeline, ledger, rows, options.deep)
         counts = settle(pipeline, ledger, options.in_flight * 60, options.deep)
@@ -59,7 +62,7 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
         if done := ledger.get("done", 0):
             say(f"Stopped after {done:,} objects. The same command with --resume goes on from there.")
         raise
-    report(ledger, counts, options.json)
+    report(ledger, counts, up_to, options.json)
     faults = sum(counts[state] for state in FAULTS)
     repairable = ledger.one(f"select count(*) from found where {REPAIRABLE}")  # noqa: S608
     if waiting:
@@ -67,7 +70,7 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
     if not ledger.get("done", 0):
         say(f"Nothing in s3://{pipeline.raw}/{options.prefix}: nothing to compare.")
     elif not faults:
-        say("Every upload is accounted for.")
+        say(f"Every upload up to {up_to} is accounted for." if up_to else "Every upload is accounted for.")
     elif not repairable:
         say("No repair removes these results of rejected files: delete them, as docs/operations.md says.")
     elif options.repair:
@@ -317,6 +320,8 @@ def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
     rows = {
         "function": f"{pipeline.function}, version {version}, code {config['CodeSha256']}",
         "deployed": config["LastModified"],
+        "uploads": f"s3://{pipeline.raw}",
+        "results": f"s3://{pipeline.processed}",
         "last processed": last,
         "in the last hour": f"{at_least}{counts['in']:,} files in, {counts['processed']:,} out, "
         f"{counts['rejected']:,} rejected, {counts['failed']:,} failed, {counts['gone']:,} gone",

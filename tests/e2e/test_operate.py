@@ -177,3 +177,75 @@ def test_every_command_of_the_runbook_works(both: dict[str, Pipeline], aws: Loca
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def shell(pipeline: Pipeline, block: str, key: str, **variables: str) -> str:
+    """Type a block of the runbook; return what it prints."""
+    names = {"RAW": pipeline.raw, "PROCESSED": pipeline.processed, "KEY": key}
+    done = subprocess.run(
+        ["bash", "-c", block],
+        cwd=ROOT,
+        env=pipeline.aws.full_environment() | names | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+GOOD = '{"patient_id":"P-1","patient_name":"Secret Name","scan_date":7}'
+LOOKS = {  # a file that is rejected for the reason, and what its section's commands show
+    "empty_file": (b"", "0"),
+    "gzip": (b"\x1f\x8b\x08\x00", "037 213"),
+    "not_an_array": (GOOD.encode(), r"\{ +\" +p +a"),
+    "trailing_data": (f"[{GOOD}][{GOOD}]".encode(), "Extra data: line 1 column 66"),
+    "truncated": (f"[{GOOD},".encode(), r"65\n(.|\n)*7 +\} +,"),
+    "malformed": (f"[{GOOD},,{GOOD}]".encode(), "line 1 column 66"),
+    "not_utf8": (b'[{"patient_id":"1","patient_name":"J\xf6rg"}]', "0xf6 in position 36"),
+    "not_an_object": (b'["text"]', "<class 'str'>"),
+    "missing_field": (b'[{"patient_id":"1"}]', r"\['patient_id'\]"),
+    "invalid_field": (f"[{GOOD}]".encode(), "'scan_date': <class 'int'>"),
+    "record_too_large": (f"[{GOOD}]".encode(), "'patient_name': 11"),
+    "nested_too_deep": (b"[" * 3000, "3000"),
+}
+
+
+@pytest.mark.parametrize("reason", LOOKS)
+def test_the_runbook_shows_how_to_look_at_a_rejected_file(both: dict[str, Pipeline], reason: str) -> None:
+    content, shows = LOOKS[reason]
+    section = RUNBOOK.partition(f"### `{reason}`\n")[2].partition("\n### ")[0]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    both["dev"].upload("operate/a look.txt", content)  # which starts nothing
+    shown = shell(both["dev"], block, "operate/a look.txt", RECORD="0")
+    assert re.search(shows, shown), shown
+    assert "Secret" not in shown
+
+
+DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overwritten data")[2], re.DOTALL)
+
+
+def test_the_runbook_deletes_orphans_and_brings_back_what_was_deleted_or_overwritten(both: dict[str, Pipeline]) -> None:
+    pipeline = both["dev"]
+    delete_result, delete_orphans, undelete, bring_back = DELETED
+    one, two, kept = "operate/orphan 1.json", "operate/orphan+2.json", "operate/kept.json"
+    versions = {key: pipeline.upload(key, RECORDS) for key in (one, two, kept)}
+    for key, version in versions.items():
+        pipeline.await_result(key, version)
+        if key != kept:
+            pipeline.s3.delete_object(Bucket=pipeline.raw, Key=key)
+    assert {key for key, state in audit(pipeline)[1].items() if state == "orphaned"} >= {one, two}
+    shell(pipeline, delete_result, one)
+    assert (pipeline.result(one), bool(pipeline.result(two))) == (None, True)
+    shell(pipeline, delete_orphans, "")
+    assert "orphaned" not in audit(pipeline)[1].values()
+    assert pipeline.result(kept)
+    shell(pipeline, undelete, one)
+    assert pipeline.s3.head_object(Bucket=pipeline.raw, Key=one)["VersionId"] == versions[one]
+    assert audit(pipeline, "--repair")[1][one] == "missing"
+    pipeline.await_result(one, versions[one])
+    pipeline.await_result(kept, pipeline.upload(kept, MENDED))
+    shell(pipeline, bring_back, kept, VERSION=versions[kept])
+    newest = pipeline.s3.head_object(Bucket=pipeline.raw, Key=kept)["VersionId"]
+    assert newest not in versions.values()
+    assert pipeline.await_result(kept, newest) == [{"patient_id": "P-1", "patient_name": "Name"}]
