@@ -31,6 +31,7 @@ TWICE = 0.1  # share of the notifications
 LATE_SECONDS = 3.0  # at most
 REDELIVERY_SECONDS = 1.0
 AT_ONCE = 10  # invocations of a function
+DIED = "Worker process died"  # what the emulator says of a process that was killed at work
 
 type Message = dict[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
@@ -67,12 +68,13 @@ def _execute_when_there_is_room(function: dict[str, Any], event: Any) -> Any:
         return _execute(function, event)
 
 
-def _invoke_or_fail(*arguments: Any, **named: Any) -> dict[str, Any]:
+def _invoke_or_fail(worker: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = _invoke(*arguments, **named)
+        result: dict[str, Any] = _invoke(worker, *arguments, **named)
     except (OSError, RuntimeError) as error:
-        done["died"] += 1
-        return {"status": "error", "error": str(error)}
+        result = {"status": "error", "error": DIED, "reason": str(error)}
+    if result.get("error") == DIED:
+        done[f"died {worker.func_name}"] += 1
     return result
 
 
