@@ -67,17 +67,17 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
     repairable = ledger.one(f"select count(*) from found where {REPAIRABLE}")  # noqa: S608
     if waiting:
         say(f"{waiting:,} events wait in the queue: what they are about may be among the above.")
+    if faults > repairable:
+        say(f"{faults - repairable:,} results are of rejected files: delete them, as docs/operations.md says.")
     if not ledger.get("done", 0):
         say(f"Nothing in s3://{pipeline.raw}/{options.prefix}: nothing to compare.")
     elif not faults:
         say(f"Every upload up to {up_to} is accounted for." if up_to else "Every upload is accounted for.")
-    elif not repairable:
-        say("No repair removes these results of rejected files: delete them, as docs/operations.md says.")
-    elif options.repair:
+    elif repairable and options.repair:
         keys = ledger.keys(f"select key from found where {REPAIRABLE}", ledger.get("sent_up_to", ""))  # noqa: S608
         total = send_again(pipeline, ledger, ((page, page[-1]) for page in itertools.batched(keys, 1000)), options.rate)
         say(f"{total:,} objects were sent through the pipeline again. Audit again when they are through.")
-    else:
+    elif repairable:
         say(
             f"{repairable:,} objects need repair: the same command with --repair sends them through the pipeline again."
         )

@@ -297,7 +297,7 @@ def test_a_tampered_result_of_a_rejected_file_is_to_be_deleted(pipeline: Pipelin
     assert (answer.code, answer.states) == (1, {"a.json": "tampered"})
     reason = "missing_field record=0 field=patient_name"
     assert answer.reasons == {"a.json": f"rejected, delete the result: {reason}"}
-    assert "No repair removes these results of rejected files: delete them" in answer.errors
+    assert answer.errors == "1 results are of rejected files: delete them, as docs/operations.md says.\n"
     assert pipeline.work_off() == 0  # it would be rejected once more
     pipeline.s3.delete_object(Bucket="processed", Key="a.json")
     answer = run(*AUDIT)
@@ -1389,6 +1389,14 @@ def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable
     assert (answer.code, answer.errors) == (1, "error: the same command is running already. Wait for it, or stop it.\n")
     first.finish()
     assert run("audit").code == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_not_taken_for_another_run(run: Callable[..., Run]) -> None:
+    path = core.ledger_path("audit", "raw", "", "", False)
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/dev/full")
+    assert run("audit").errors.startswith("error: database or disk is full. What a run knows lies in ")
 
 
 def test_a_pipeline_of_an_older_deployment_is_told_so(
