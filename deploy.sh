@@ -350,7 +350,7 @@ run_locally() {
     *) no_more_arguments local "$@" ;;
   esac
   no_more_arguments "local $1" "${@:2}"
-  prepare deploy dev
+  prepare deploy local
   settings=$("$PYTHON" scripts/local_aws.py env)
   python_env .venv/local-aws scripts/local-aws.txt
   python_env .venv/scripts scripts/requirements.txt
@@ -369,7 +369,7 @@ run_locally() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   local_aws=$("$local_python" scripts/local_aws.py start)
-  "$scripts_python" scripts/account.py make-bucket dev # bare: nobody else can reach it
+  "$scripts_python" scripts/account.py make-bucket local # bare: nobody else can reach it
   connect
   build
   init

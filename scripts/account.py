@@ -90,7 +90,7 @@ def caller(environment: Environment) -> str:
 
 def siblings(account: str) -> list[str]:
     """Return the environments of env/ that this account may hold."""
-    names = sorted(path.stem for path in (ROOT / "env").glob("*.tfvars") if path.stem != "bootstrap")
+    names = sorted(path.stem for path in (ROOT / "env").glob("*.tfvars") if path.stem not in ("bootstrap", "local"))
     return [name for name in names if Environment(name).accounts() <= {account}]
 
 

@@ -29,15 +29,16 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class LocalAws:
-    """The local AWS of one port. python is the interpreter that emulator and functions run on."""
+    """The local AWS of one port. root is the repository; python the interpreter that emulator and functions run on."""
 
     port: int
+    root: Path = ROOT
     python: Path = ROOT / ".venv/local-aws/bin/python"
 
     @property
     def folder(self) -> Path:
         """Everything that this local AWS keeps."""
-        return ROOT / ".local" / str(self.port)
+        return self.root / ".local" / str(self.port)
 
     @property
     def log(self) -> Path:

@@ -35,10 +35,25 @@ NOT_IN_A_CLONE = (
 )
 
 
+BACKEND = 'key = "{}/terraform.tfstate"\nregion = "us-east-1"\nencrypt = true\nuse_lockfile = true\n'
+SETTINGS = {
+    "bootstrap.tfvars": "",
+    "dev.tfvars": "environments = {\n  dev = {}\n}\n",
+    "backend.hcl": BACKEND.format("dev"),
+    "prod.tfvars": 'environments = {\n  prod = {\n    ingestion = "queue"\n  }\n}\n',
+    "prod-backend.hcl": BACKEND.format("prod"),
+}
+
+
 def fresh_copy(folder: Path) -> Path:
-    """Return a copy of this repository as a clone has it."""
+    """Return a copy of this repository as a clone has it, with settings that the tests know: a fork has its own."""
     copy = folder / "clone"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
+    for file in copy.glob("env/*"):
+        if not file.name.startswith("local"):
+            file.unlink()
+    for name, settings in SETTINGS.items():
+        (copy / "env" / name).write_text(settings)
     return copy
 
 

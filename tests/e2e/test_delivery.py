@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_for
-from delivery import Account, empty_account, fresh_copy
+from delivery import SETTINGS, Account, empty_account, fresh_copy
 
 FUNCTION = "ikerian-data-pipeline-data-processor"
 QUEUE = "ikerian-data-pipeline-ingestion"
@@ -82,6 +82,17 @@ def changes(output: str) -> list[str]:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     with empty_account() as account:
         yield Clone(tmp_path_factory.mktemp("delivery"), account)
+
+
+def test_a_fork_may_set_up_its_environments_as_it_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fork").mkdir()
+    fork = fresh_copy(tmp_path / "fork")
+    for name in ("dev.tfvars", "backend.hcl", "bootstrap.tfvars", "staging.tfvars"):
+        (fork / "env" / name).write_text('environments = { dev = { account_id = "111122223333" } }')
+    monkeypatch.setattr("delivery.ROOT", fork)
+    files = {file.name: file.read_text() for file in fresh_copy(tmp_path).glob("env/*")}
+    assert {name: files[name] for name in SETTINGS} == SETTINGS
+    assert set(files) - set(SETTINGS) == {"local.tfvars", "local-backend.hcl"}
 
 
 def test_never_deployed(clone: Clone) -> None:

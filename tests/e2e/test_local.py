@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Pipeline, Trap, deploy, free_port, is_false_drift, processes_of, terraform, wait_for
+from delivery import fresh_copy
 from local_aws import LocalAws
 
 Run = subprocess.CompletedProcess[str]
@@ -37,7 +38,7 @@ def test_first_run_prints_exactly_the_documented_patients(first_run: Run) -> Non
 
 def test_first_run_shows_the_function_log_and_where_the_time_went(first_run: Run) -> None:
     assert '"message":"processed"' in first_run.stdout
-    assert re.search(r"^Apply to dev +\d+ s$", first_run.stdout, re.MULTILINE)
+    assert re.search(r"^Apply to local +\d+ s$", first_run.stdout, re.MULTILINE)
     assert re.search(r"^Upload to result: \d+\.\d s$", first_run.stdout, re.MULTILINE)
 
 
@@ -86,13 +87,19 @@ def test_a_run_beside_a_kept_one_uses_it_and_leaves_it_running(second_run: Run, 
     assert set(before) <= set(processes_of(aws))
 
 
-def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run) -> None:
+def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run, tmp_path: Path) -> None:
     assert second_run.returncode == 0  # not beside a first run: two at once would share its time
-    other = LocalAws(port=free_port())
+    # In a copy whose environments are set up for something else.
+    copy = fresh_copy(tmp_path)
+    for file in copy.glob("env/*"):
+        if "local" not in file.name:
+            file.write_text("none of the business of local")
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    other = LocalAws(port=free_port(), root=copy)
     try:
         run = subprocess.Popen(
             ["./deploy.sh", "local"],
-            cwd=ROOT,
+            cwd=copy,
             env=os.environ | {"LOCAL_AWS_PORT": str(other.port)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -106,7 +113,7 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run) -> No
         assert run.returncode == 130, output
         assert processes_of(other) == []
         environment = os.environ | {"LOCAL_AWS_PORT": str(other.port)}
-        subprocess.run([other.python, "scripts/local_aws.py", "start"], cwd=ROOT, env=environment, check=True)
+        subprocess.run([other.python, "scripts/local_aws.py", "start"], cwd=copy, env=environment, check=True)
         terraform(other, "plan", "-input=false", "-lock-timeout=0s")  # fails when the state is locked still
     finally:
         other.stop()

@@ -77,10 +77,10 @@ def test_plain_outputs_are_empty_with_two_environments(both: dict[str, Pipeline]
 
 def test_destroy_refuses_a_state_whose_prod_keeps_its_data(both: dict[str, Pipeline], aws: LocalAws) -> None:
     assert both
-    run = deploy(aws, "destroy", "dev", "--yes", **aws.environment())
+    run = deploy(aws, "destroy", "local", "--yes", **aws.environment())
     assert run.returncode == 1
     assert run.stderr == (
-        "error: prod keeps its data. To delete that too, set force_destroy = true in env/dev.tfvars, deploy, "
+        "error: prod keeps its data. To delete that too, set force_destroy = true in env/local.tfvars, deploy, "
         "and destroy again.\n"
     )
     assert both["prod"].result("prod.json")
@@ -96,7 +96,7 @@ def test_destroy_leaves_nothing(both: dict[str, Pipeline], aws: LocalAws) -> Non
                         pipeline.s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
     both_may_go = {"dev": BOTH["dev"], "prod": {**BOTH["prod"], "force_destroy": True}}
     terraform(aws, "apply", "-input=false", "-auto-approve", variables(aws, both_may_go))
-    run = deploy(aws, "destroy", "dev", "--yes", **aws.environment())
+    run = deploy(aws, "destroy", "local", "--yes", **aws.environment())
     assert run.returncode == 0, run.stdout + run.stderr
 
     dev = both["dev"]

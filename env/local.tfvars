@@ -1,0 +1,4 @@
+# What ./deploy.sh local deploys to this machine, whatever the other files say. No real account has this number.
+environments = {
+  dev = { account_id = "000000000000" }
+}
