@@ -61,7 +61,7 @@ main() {
       prepare_pipeline "$verb" "$@"
       with_pipeline
       "$scripts_python" scripts/rollback.py
-      "$scripts_python" scripts/smoke_test.py
+      "$scripts_python" scripts/smoke_test.py "$environment"
       ;;
     drift) #: drift [ENV] [--issue]      say whether AWS is as the code has it; --issue keeps a GitHub issue about it
       drift "$@"
@@ -238,7 +238,7 @@ finish() {
   pipelines=$(terraform output -json pipelines)
   for name in $(printf %s "$pipelines" | "$PYTHON" -c 'import json, sys; print(*json.load(sys.stdin))'); do
     export_pipeline "$pipelines" "$name"
-    "$scripts_python" scripts/smoke_test.py
+    "$scripts_python" scripts/smoke_test.py "$environment"
     printf %s "$PIPELINE" | "$PYTHON" -c "$describe" "$name"
   done
 }

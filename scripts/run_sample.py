@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def main() -> None:
     version = s3.put_object(Bucket=pipeline["raw_data_bucket_name"], Key=sample.name, Body=sample.read_bytes())[
         "VersionId"
     ]
-    result = await_result(s3, pipeline["processed_data_bucket_name"], sample.name, version)
+    result = await_result(s3, pipeline["processed_data_bucket_name"], sample.name, {version}, WAIT_SECONDS)
     took = time.monotonic() - began
     log = await_log(pipeline["log_group_name"], began_at)
     if result is None:
@@ -41,9 +42,9 @@ def main() -> None:
     print(f"\nUpload to result: {took:.1f} s")
 
 
-def await_result(s3: Any, bucket: str, key: str, version: str) -> str | None:
-    """Return the processed object made from that raw version, or None when it does not appear in time."""
-    deadline = time.monotonic() + WAIT_SECONDS
+def await_result(s3: Any, bucket: str, key: str, versions: Container[str], seconds: float) -> str | None:
+    """Return the processed object made from one of the raw versions, or None when it does not appear in time."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             found = s3.get_object(Bucket=bucket, Key=key)
@@ -51,7 +52,7 @@ def await_result(s3: Any, bucket: str, key: str, version: str) -> str | None:
             if error.response["Error"]["Code"] != "NoSuchKey":
                 raise
         else:
-            if found["Metadata"].get("source-version-id") == version:
+            if found["Metadata"].get("source-version-id") in versions:
                 return str(found["Body"].read().decode())
         time.sleep(POLL_SECONDS)
     return None

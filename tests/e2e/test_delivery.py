@@ -197,8 +197,11 @@ def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_befo
     good = clone.version()
     clone.edit("lambda_function.py", "record.patient_id, record.patient_name", "record.patient_id, record.patient_id")
     message = clone.refused("deploy", "dev")
-    assert "the smoke test failed: something else came of" in message
-    assert f"Look at the log group /aws/lambda/{FUNCTION}; ./deploy.sh rollback" in message
+    assert re.fullmatch(
+        r"error: the smoke test failed: something else came of ikerian-data-pipeline-raw-data-\S+\.json\. "
+        rf"Look at the log group /aws/lambda/{FUNCTION}; \./deploy\.sh rollback dev returns to the version before\.",
+        message,
+    ), message
     assert clone.version() != good
     output = clone.run("rollback", "dev")
     assert clone.version() == good
