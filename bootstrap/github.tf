@@ -67,6 +67,17 @@ data "aws_iam_policy_document" "trust" {
       # Jobs of one GitHub environment, so that its protection rules decide: NAME applies, NAME-plan plans.
       values = [for prefix in local.repositories : "${prefix}:environment:${each.value.environment}${each.value.role == "plan" ? "-plan" : ""}"]
     }
+
+    # Any branch's job may name a GitHub environment that has no rule about branches. So the branch is checked here, too.
+    dynamic "condition" {
+      for_each = each.value.role == "apply" ? [var.github.branch] : []
+
+      content {
+        test     = "StringEquals"
+        variable = "${local.issuer}:ref"
+        values   = ["refs/heads/${condition.value}"]
+      }
+    }
   }
 }
 

@@ -54,12 +54,14 @@ variable "github" {
     - subject_prefixes: what the subjects of its tokens may start with, exactly. Default: repo:OWNER/NAME. Repositories
       created or renamed since 2026-07-15 send repo:OWNER@ID/NAME@ID instead: name that, with the numbers of the
       owner and of the repository.
+    - branch: the one that is deployed.
     - create_oidc_provider: whether to make the provider token.actions.githubusercontent.com. An account can have it
       only once: false where it exists already.
   EOT
   type = object({
     repository           = string
     subject_prefixes     = optional(list(string))
+    branch               = optional(string, "main")
     create_oidc_provider = optional(bool, true)
   })
   default = null
@@ -74,6 +76,11 @@ variable "github" {
       can(regex("^repo:[^@:/]+(@[0-9]+)?/[^@:/]+(@[0-9]+)?$", prefix)) && replace(prefix, "/@[0-9]+/", "") == "repo:${var.github.repository}"
     ])
     error_message = "github.subject_prefixes holds one of another repository or with a wildcard. Use repo:OWNER/NAME or repo:OWNER@ID/NAME@ID of github.repository."
+  }
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9._/-]+$", try(var.github.branch, "main"))) && !startswith(try(var.github.branch, "main"), "refs/")
+    error_message = "github.branch is not a branch. Use its plain name, for example main."
   }
 
   validation {

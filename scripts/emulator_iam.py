@@ -1,4 +1,4 @@
-"""What AWS knows when it judges a call and the emulator does not: names, functions of mappings, permissions boundaries.
+"""What AWS knows when it judges a call and the emulator does not: names, functions of mappings, boundaries, branches.
 
 The emulator judges these calls as calls on "*", so that a policy which names the resource would refuse them. Which
 resources and condition keys AWS looks at says its Service Authorization Reference.
@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import iam, lambda_svc
+from ministack.services import iam, lambda_svc, sts
+from ministack.services.cognito import _decode_id_token_unverified
 
 _LAYER_VERSION = re.compile(r"/layers/[^/]+/versions/([0-9]+)$")
 
@@ -17,6 +18,7 @@ _action = iam_actions.extract_iam_action
 _resource_arn = iam_actions.extract_resource_arn
 _request_context = iam_actions.request_tag_context
 _enforce = iam_evaluator.enforce
+_web_identity_principal = sts._web_identity_principal
 
 
 def _action_of_request(service: str, method: str, path: str, headers: Any, body: bytes, params: Any) -> str | None:
@@ -73,9 +75,16 @@ def _enforce_with_resource_context(
     return _enforce(key, action, service, region, resource_arn=resource_arn, service_context=context)
 
 
+def _principal_with_branch(token: str, provider_id: str, role_arn: str) -> Any:
+    principal, keys = _web_identity_principal(token, provider_id, role_arn)
+    claims = _decode_id_token_unverified(token)
+    return principal, keys | {f"{claims['iss'].removeprefix('https://')}:ref": claims.get("ref")}
+
+
 # Of Lambda's calls the emulator knows only the commonest by their names; botocore knows all.
 iam_actions._BOTOCORE_SERVICE_MAP["lambda"] = ["lambda"]
 iam_actions.extract_iam_action = _action_of_request
 iam_actions.extract_resource_arn = _named_resource_arn
 iam_actions.request_tag_context = _context_of_request
 iam_evaluator.enforce = _enforce_with_resource_context
+sts._web_identity_principal = _principal_with_branch

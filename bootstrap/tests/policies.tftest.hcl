@@ -39,10 +39,11 @@ run "trust" {
         } : role => [{
           Sid       = "GitHub", Effect = "Allow", Action = "sts:AssumeRoleWithWebIdentity"
           Principal = { Federated = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com" }
-          Condition = { StringEquals = {
-            "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-            "token.actions.githubusercontent.com:sub" = subjects
-          } }
+          Condition = { StringEquals = merge(
+            { "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com" },
+            endswith(role, "-apply") ? { "token.actions.githubusercontent.com:ref" = "refs/heads/main" } : {},
+            { "token.actions.githubusercontent.com:sub" = subjects },
+          ) }
       }]
     })
     error_message = "Somebody else can take on a role: ${jsonencode({ for role, document in data.aws_iam_policy_document.trust : role => document.json })}"
@@ -69,6 +70,7 @@ run "repository_with_numbers_in_its_subjects" {
     github = {
       repository           = "acme/retina"
       subject_prefixes     = ["repo:acme@123/retina@456", "repo:acme/retina"]
+      branch               = "release/1.x"
       create_oidc_provider = false
     }
   }
@@ -76,6 +78,10 @@ run "repository_with_numbers_in_its_subjects" {
   assert {
     condition     = jsondecode(data.aws_iam_policy_document.trust["dev-apply"].json).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] == ["repo:acme@123/retina@456:environment:dev", "repo:acme/retina:environment:dev"]
     error_message = "Not exactly the subjects that were named: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
+  }
+  assert {
+    condition     = jsondecode(data.aws_iam_policy_document.trust["dev-apply"].json).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:ref"] == "refs/heads/release/1.x"
+    error_message = "Not exactly the branch that was named: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
   }
   assert {
     condition     = length(aws_iam_openid_connect_provider.github) == 0 && jsondecode(data.aws_iam_policy_document.trust["dev-plan"].json).Statement[0].Principal.Federated == "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"

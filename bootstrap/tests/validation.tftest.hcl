@@ -110,3 +110,21 @@ run "no_subject" {
     github = { repository = "acme/retina", subject_prefixes = [] }
   }
 }
+
+run "branch_with_a_wildcard" {
+  command         = plan
+  expect_failures = [var.github]
+
+  variables {
+    github = { repository = "acme/retina", branch = "release/*" }
+  }
+}
+
+run "branch_as_a_ref" {
+  command         = plan
+  expect_failures = [var.github]
+
+  variables {
+    github = { repository = "acme/retina", branch = "refs/heads/main" }
+  }
+}

@@ -124,6 +124,8 @@ BREAKS = [
     Break("GitHub's audience", "bootstrap/github.tf", 'values   = ["sts.amazonaws.com"]', 'values = ["*"]'),
     Break("apply from its environment only", "bootstrap/github.tf", '"-plan" : ""', '"-plan" : "*"'),
     Break("plan from its environment only", "bootstrap/github.tf", '"-plan" : ""', '"" : ""'),
+    Break("apply from main only", "bootstrap/github.tf", 'each.value.role == "apply" ? [var.github.branch] : []', "[]"),
+    Break("apply from a whole branch name", "bootstrap/github.tf", '"refs/heads/${condition.value}"', '"refs/heads/*"'),
     Break("plan changes nothing", "bootstrap/github.tf", 'plan  = ["read"]', 'plan  = ["read", "function"]'),
     Break("plan reads no object", "bootstrap/policies.tf", '"s3:GetBucket*",', '"s3:Get*",'),
     Break("plan reads its own state", "bootstrap/policies.tf", 'actions = ["s3:GetObject"], resources = [arn.state]', 'actions = ["s3:GetObject"], resources = ["${local.state_bucket_arn}/*"]'),

@@ -27,9 +27,12 @@ PULL_REQUEST, MAIN = "repo:acme@1/retina@2:pull_request", "repo:acme@1/retina@2:
 DEV, PROD = "repo:acme@1/retina@2:environment:dev", "repo:acme@1/retina@2:environment:prod"
 
 
-def token(subject: str, audience: str = "sts.amazonaws.com") -> str:
+AWS, BRANCH = "sts.amazonaws.com", "refs/heads/main"
+
+
+def token(subject: str, audience: str = AWS, ref: str = BRANCH) -> str:
     """Return an identity token of GitHub. The local AWS reads it and does not check its signature."""
-    claims = {"iss": "https://token.actions.githubusercontent.com", "sub": subject, "aud": audience}
+    claims = {"iss": "https://token.actions.githubusercontent.com", "sub": subject, "aud": audience, "ref": ref}
     parts = [json.dumps({"alg": "RS256", "typ": "JWT"}), json.dumps(claims), "signature"]
     return ".".join(base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts)
 
@@ -102,12 +105,12 @@ def bootstrap_variables(caller: Caller) -> str:
     return f"-var-file={caller.aws.folder / 'bootstrap.tfvars.json'}"
 
 
-def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = "sts.amazonaws.com") -> Caller:
+def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = AWS, ref: str = BRANCH) -> Caller:
     """Take on a role with a token, as a workflow does. Raises ClientError when it is refused."""
     answer = bootstrapped.client("sts").assume_role_with_web_identity(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{PROJECT}-github-{role}",
         RoleSessionName="workflow",
-        WebIdentityToken=token(subject, audience),
+        WebIdentityToken=token(subject, audience, ref),
     )["Credentials"]
     credentials = {
         "AWS_ACCESS_KEY_ID": answer["AccessKeyId"],
@@ -167,26 +170,35 @@ def test_bootstrap_adopts_the_bucket_and_has_nothing_to_do_the_second_time(boots
 @pytest.mark.parametrize(
     ("role", "subject", "audience"),
     [
-        ("dev-plan", "repo:acme@1/other@3:environment:dev-plan", "sts.amazonaws.com"),
-        ("dev-plan", "repo:acme/retina:environment:dev-plan", "sts.amazonaws.com"),
-        ("dev-plan", PULL_REQUEST, "sts.amazonaws.com"),
-        ("dev-plan", MAIN, "sts.amazonaws.com"),
-        ("dev-plan", "repo:acme@1/retina@2:ref:refs/heads/feature", "sts.amazonaws.com"),
-        ("dev-plan", DEV, "sts.amazonaws.com"),
-        ("dev-plan", f"{PROD}-plan", "sts.amazonaws.com"),
+        ("dev-plan", "repo:acme@1/other@3:environment:dev-plan", AWS),
+        ("dev-plan", "repo:acme/retina:environment:dev-plan", AWS),
+        ("dev-plan", PULL_REQUEST, AWS),
+        ("dev-plan", MAIN, AWS),
+        ("dev-plan", "repo:acme@1/retina@2:ref:refs/heads/feature", AWS),
+        ("dev-plan", DEV, AWS),
+        ("dev-plan", f"{PROD}-plan", AWS),
         ("dev-plan", f"{DEV}-plan", "https://github.com/acme"),
-        ("dev-apply", PULL_REQUEST, "sts.amazonaws.com"),
-        ("dev-apply", MAIN, "sts.amazonaws.com"),
-        ("dev-apply", PROD, "sts.amazonaws.com"),
-        ("dev-apply", f"{DEV}-plan", "sts.amazonaws.com"),
-        ("dev-apply", "repo:acme@1/other@3:environment:dev", "sts.amazonaws.com"),
-        ("dev-apply", f"{DEV}x", "sts.amazonaws.com"),
+        ("dev-apply", PULL_REQUEST, AWS),
+        ("dev-apply", MAIN, AWS),
+        ("dev-apply", PROD, AWS),
+        ("dev-apply", f"{DEV}-plan", AWS),
+        ("dev-apply", "repo:acme@1/other@3:environment:dev", AWS),
+        ("dev-apply", f"{DEV}x", AWS),
         ("dev-apply", DEV, "https://github.com/acme"),
-        ("prod-apply", DEV, "sts.amazonaws.com"),
+        ("prod-apply", DEV, AWS),
     ],
 )
 def test_no_other_token_opens_a_role(bootstrapped: Caller, role: str, subject: str, audience: str) -> None:
     assert refused(lambda: workflow(bootstrapped, role, subject, audience))
+
+
+@pytest.mark.parametrize(
+    "ref", ["refs/heads/feature", "refs/heads/mainx", "refs/tags/main", "refs/pull/1/merge", "main", ""]
+)
+def test_no_other_branch_opens_an_apply_role(bootstrapped: Caller, ref: str) -> None:
+    assert refused(lambda: workflow(bootstrapped, "dev-apply", DEV, ref=ref))
+    assert refused(lambda: workflow(bootstrapped, "prod-apply", PROD, ref=ref))
+    workflow(bootstrapped, "dev-plan", f"{DEV}-plan", ref=ref)  # a pull request plans
 
 
 def test_each_role_opens_to_its_tokens(bootstrapped: Caller) -> None:
