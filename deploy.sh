@@ -10,8 +10,9 @@ scripts_python=.venv/scripts/bin/python
 lock_timeout=30s
 [ -z "${CI:-}" ] || lock_timeout=15m # nobody is there to try again
 data_loss=refused
-region='' account='' project_name='' account_environments='' # what account.py finds out
-state_bucket='' state_region='' state_exists=''
+region='' account='' project_name='' state_bucket='' state_exists='' bootstrapped='' # what account.py finds out
+# What Terraform works on: an environment, unless work_on_bootstrap says otherwise. Nothing precious goes unasked.
+root=. target='' change=deploy precious=data
 
 usage() {
   echo 'usage: ./deploy.sh [VERB] [ENV] [OPTION...]      ENV is a file in env/: dev (default) or prod'
@@ -30,8 +31,8 @@ main() {
       prepare_python
       build
       ;;
-    bootstrap) #: bootstrap [ENV]            make or update what an account needs once: state bucket, roles for GitHub
-      prepare "$verb" "$@"
+    bootstrap) #: bootstrap [ENV] [--allow-data-loss]  make or update what an account needs once: state bucket, roles
+      prepare_change "$verb" "$@"
       connect
       bootstrap
       ;;
@@ -44,7 +45,7 @@ main() {
       plan -lock=false # it changes nothing, and may be of somebody who may not
       printf '\n%s\n' "To apply exactly this: ./deploy.sh apply $environment"
       ;;
-    apply) #: apply [ENV]                apply exactly what the last plan showed
+    apply) #: apply [ENV] [--allow-data-loss]  apply exactly what the last plan showed
       prepare_change "$verb" "$@"
       connect
       need_state
@@ -53,7 +54,7 @@ main() {
       apply
       finish
       ;;
-    deploy) #: deploy [ENV]               build, plan, apply, and try the result; './deploy.sh' is dev, './deploy.sh prod' is prod
+    deploy) #: deploy [ENV] [--allow-data-loss]  build, plan, apply, and try it; './deploy.sh' is dev, './deploy.sh prod' prod
       prepare_change "$verb" "$@"
       deploy
       ;;
@@ -61,7 +62,7 @@ main() {
       prepare_pipeline "$verb" "$@"
       with_pipeline
       "$scripts_python" scripts/rollback.py
-      "$scripts_python" scripts/smoke_test.py "$environment"
+      run "$scripts_python" scripts/smoke_test.py "$environment"
       ;;
     drift) #: drift [ENV] [--issue]      say whether AWS is as the code has it; --issue keeps a GitHub issue about it
       drift "$@"
@@ -87,15 +88,8 @@ main() {
     destroy) #: destroy [ENV] [--yes]      remove an environment; it asks for the name, --yes answers it
       destroy "$@"
       ;;
-    unlock) #: unlock ENV ID              after a deploy has died: release its lock, adopt what it made last
-      [ $# -eq 2 ] || fail "unlock takes an environment and the lock's ID, which the refused deploy has named."
-      prepare "$verb" "$1"
-      connect
-      need_state
-      build
-      init
-      step "Unlock $environment" terraform force-unlock -force "$2"
-      adopt
+    unlock) #: unlock ENV ID [--bootstrap]  after a deploy has died: release its lock, adopt what it made last
+      unlock "$@"
       ;;
     help | -h | --help) #: help                       show this
       usage
@@ -115,11 +109,12 @@ no_more_arguments() { # VERB ARGUMENTS...
 # prepare VERB [ENV]: choose the environment and check the tools.
 prepare() {
   local verb=$1
-  environment=${2:-dev}
+  environment=${2:-dev} target=${2:-dev}
   no_more_arguments "$verb" "${@:3}"
   variables=env/$environment.tfvars
   backend=env/$environment-backend.hcl
   [ "$environment" != dev ] || backend=env/backend.hcl
+  variable_options=(-var-file="$variables")
   [ -f "$variables" ] ||
     fail "unknown environment: $environment. A new one needs $variables and $backend; see those of prod."
   prepare_python
@@ -160,10 +155,10 @@ step() {
   shift
   if [ -z "$quiet_log" ]; then
     printf '\n== %s\n' "$name"
-    "$@"
+    run "$@"
   else
     printf '%-34s' "$name"
-    if ! "$@" >>"$quiet_log" 2>&1; then
+    if ! run "$@" >>"$quiet_log" 2>&1; then
       printf 'failed\n\n'
       tail -n 40 "$quiet_log" >&2
       fail "$name failed. The end of its output is above, all of it in $quiet_log"
@@ -172,48 +167,101 @@ step() {
   fi
 }
 
+# run COMMAND...: in a process group of its own, so that it gets a signal once, from stop, and not from the terminal too.
+run() {
+  local status=0
+  set -m
+  "$@" </dev/null &
+  running=$!
+  set +m
+  wait "$running" || status=$?
+  running=''
+  return "$status"
+}
+
+# stop STATUS: interrupt the command that runs as Ctrl-C does, once, and wait for it: Terraform saves its state then.
+# shellcheck disable=SC2329 # invoked by a trap
+stop() {
+  trap '' INT TERM HUP
+  if [ -n "$running" ]; then
+    kill -INT -- "-$running" 2>/dev/null || true
+    wait "$running" || true
+    printf 'error: interrupted. What was done is in the state; run it again to go on.\n' >&2
+  fi
+  exit "$1"
+}
+running=''
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+
 build() { step 'Build packages' .venv/bin/python scripts/build.py ${build_options[@]+"${build_options[@]}"}; }
 
+# tf ARGUMENTS...: Terraform, on what it works on.
+tf() { terraform -chdir="$root" "$@"; }
+
 init() {
-  step 'Initialise Terraform' terraform init -input=false -reconfigure -lockfile=readonly \
+  step "Initialise Terraform for $target" tf init -input=false -reconfigure -lockfile=readonly \
     -backend-config="$backend" -backend-config="bucket=$state_bucket"
 }
 
-# terraform_locked NAME ARGUMENTS...: a step of Terraform that locks the state; when it fails, say who has the lock.
-terraform_locked() {
+# tf_state NAME ARGUMENTS...: a step of Terraform that works on the state; when it fails, say what to do.
+tf_state() {
   local name=$1
   shift
-  if step "$name" terraform "$@"; then return; fi
-  "$scripts_python" scripts/account.py lock "$environment" || exit 1
+  rescue_state
+  if step "$name" tf_heard "$@"; then return; fi
+  rescue_state
+  explain
   fail "$name failed; what Terraform says is above. What was done is in the state: mend the cause and repeat."
 }
 
+# tf_heard ARGUMENTS...: Terraform, whose errors are kept for explain.
+# shellcheck disable=SC2329 # step invokes it
+tf_heard() { { tf "$@" 2>&1 >&3 3>&- | tee -i "$(errors)" >&2; } 3>&1; }
+
+errors() { printf %s "${TF_DATA_DIR:-.terraform}/errors.txt"; }
+
+# explain: end with one line when Terraform's errors are of a kind that is known.
+explain() { "$scripts_python" scripts/terraform_errors.py "$target" "$change" "$environment" <"$(errors)" || exit 1; }
+
+# rescue_state: save the state that Terraform could not save. It leaves it in a file and does not look there again.
+rescue_state() {
+  local kept=$PWD/errored-$target.tfstate
+  [ ! -e "$root/errored.tfstate" ] || mv "$root/errored.tfstate" "$kept"
+  [ -e "$kept" ] || return 0
+  if ! step "Save the state of $kept" tf_heard state push "$kept"; then
+    explain
+    fail "the state of $target could not be saved; it is in $kept. Keep that file: ./deploy.sh $change $environment tries again."
+  fi
+  rm "$kept"
+}
+
 plan() { # [OPTION]
-  terraform_locked "Plan $environment" plan -input=false -lock-timeout="$lock_timeout" -var-file="$variables" \
+  tf_state "Plan $target" plan -input=false -lock-timeout="$lock_timeout" "${variable_options[@]}" \
     -out="$saved_plan" -compact-warnings "$@"
   step 'Summary' summarise
 }
 
-summarise() { terraform show -json "$saved_plan" | "$scripts_python" scripts/plan_summary.py "$environment" "$@"; }
+summarise() { tf show -json "$saved_plan" | "$scripts_python" scripts/plan_summary.py "$target" "$@"; }
 
-# apply: do what the saved plan says, nothing else, unless it deletes data and nobody has agreed to that.
+# apply: do what the saved plan says, nothing else, unless it deletes what must stay and nobody has agreed to that.
 apply() {
   local answer
   if [ "$data_loss" = refused ] && ! summarise --refuse-data-loss; then
     if [ -n "${CI:-}" ] || [ ! -t 0 ]; then
-      fail "this plan deletes data, so nothing was changed. If it is meant: ./deploy.sh deploy $environment --allow-data-loss"
+      fail "this plan deletes $precious, so nothing was changed. If it is meant: ./deploy.sh $change $environment --allow-data-loss"
     fi
-    printf 'This deletes data for good. Type the name of the environment to go on: '
+    printf 'This deletes %s for good. Type %s to go on: ' "$precious" "$target"
     read -r answer
-    [ "$answer" = "$environment" ] || fail 'that is not its name, so nothing was changed.'
+    [ "$answer" = "$target" ] || fail 'that is not its name, so nothing was changed.'
   fi
-  terraform_locked "Apply to $environment" apply -input=false -lock-timeout="$lock_timeout" "$saved_plan"
+  tf_state "Apply to $target" apply -input=false -lock-timeout="$lock_timeout" "$saved_plan"
   rm -f "$saved_plan"
 }
 
 deploy() {
   connect
-  [ "$state_exists" = yes ] || bootstrap
+  [ "$bootstrapped" = yes ] || bootstrap
   build
   init
   plan
@@ -223,13 +271,32 @@ deploy() {
 
 # adopt: note in the state what a deploy that died had made but not noted; Terraform notes only every 20 seconds.
 adopt() {
-  local address id
+  local address id found
   plan
+  found=$(tf show -json "$saved_plan" | "$scripts_python" scripts/adopt.py) || exit 1
   while read -r address id; do
     [ -n "$address" ] || continue
-    step "Adopt $id" terraform import -input=false -var-file="$variables" "$address" "$id" </dev/null
-  done <<<"$(terraform show -json "$saved_plan" | "$scripts_python" scripts/adopt.py)"
+    tf_state "Adopt $id" import -input=false -lock-timeout="$lock_timeout" "${variable_options[@]}" "$address" "$id"
+  done <<<"$found"
   rm -f "$saved_plan"
+}
+
+# unlock ENV ID [--bootstrap]: can be repeated, so a lock that is gone is no fault.
+unlock() {
+  case "$#${3:-}" in
+    2 | 3--bootstrap) ;;
+    *) fail "unlock takes an environment and the lock's ID, as the refused deploy has named them." ;;
+  esac
+  prepare unlock "$1"
+  connect
+  need_state
+  if [ $# -eq 3 ]; then work_on_bootstrap; else build; fi
+  init
+  if ! step "Unlock $target" tf_heard force-unlock -force "$2"; then
+    grep -q NoSuchKey "$(errors)" || fail "$target stays locked. Use the ID that the refused deploy has named last."
+    printf '%s is not locked any more.\n' "$target"
+  fi
+  adopt
 }
 
 # finish: try what was deployed, and say where it is.
@@ -238,7 +305,7 @@ finish() {
   pipelines=$(terraform output -json pipelines)
   for name in $(printf %s "$pipelines" | "$PYTHON" -c 'import json, sys; print(*json.load(sys.stdin))'); do
     export_pipeline "$pipelines" "$name"
-    "$scripts_python" scripts/smoke_test.py "$environment"
+    run "$scripts_python" scripts/smoke_test.py "$environment"
     printf %s "$PIPELINE" | "$PYTHON" -c "$describe" "$name"
   done
 }
@@ -285,14 +352,25 @@ with_pipeline() {
 
 # bootstrap: the state bucket, bare at first, then adopted and completed by its own module, whose state it holds too.
 bootstrap() {
-  local folder
-  folder=$(cd "$(dirname "${TF_DATA_DIR:-.terraform}")" && pwd)/$(basename "${TF_DATA_DIR:-.terraform}")-bootstrap
+  local root target change precious variable_options backend saved_plan TF_DATA_DIR=${TF_DATA_DIR:-.terraform}
   step "Make the state bucket $state_bucket" "$scripts_python" scripts/account.py make-bucket "$environment"
-  TF_DATA_DIR=$folder step 'Initialise bootstrap' terraform -chdir=bootstrap init -input=false -reconfigure -lockfile=readonly \
-    -backend-config="bucket=$state_bucket" -backend-config="region=$state_region"
-  TF_DATA_DIR=$folder step 'Apply bootstrap' terraform -chdir=bootstrap apply -input=false -auto-approve \
-    -compact-warnings -lock-timeout="$lock_timeout" -var-file=../env/bootstrap.tfvars \
-    -var="project_name=$project_name" -var="region=$state_region" -var="environments=$account_environments"
+  work_on_bootstrap
+  init
+  plan
+  apply
+}
+
+# work_on_bootstrap: from here on, Terraform works on what the account needs once, and not on an environment.
+work_on_bootstrap() {
+  local environments
+  environments=$("$scripts_python" scripts/account.py environments "$environment") || exit 1
+  export TF_DATA_DIR=${TF_DATA_DIR:-.terraform}
+  TF_DATA_DIR=$(cd "$(dirname "$TF_DATA_DIR")" && pwd)/$(basename "$TF_DATA_DIR")-bootstrap
+  root=bootstrap target=bootstrap change=bootstrap precious='the state bucket or what GitHub signs in with'
+  backend=region=$region
+  saved_plan=$TF_DATA_DIR/bootstrap.tfplan
+  variable_options=(-var-file=../env/bootstrap.tfvars -var="project_name=$project_name" -var="region=$region"
+    -var="environments=$environments")
 }
 
 drift() {
@@ -333,7 +411,7 @@ destroy() {
     read -r answer
     [ "$answer" = "$environment" ] || fail 'that is not its name, so nothing was changed.'
   fi
-  terraform_locked "Destroy $environment" destroy -input=false -auto-approve -compact-warnings \
+  tf_state "Destroy $environment" destroy -input=false -auto-approve -compact-warnings \
     -lock-timeout="$lock_timeout" -var-file="$variables"
 }
 # Every pipeline of the state counts, not only the one that was named: destroy removes all that the state holds.
@@ -366,8 +444,6 @@ run_locally() {
   export TF_CLI_ARGS=-no-color
   use_packages_for_this_machine
   trap stop_local_aws EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
   local_aws=$("$local_python" scripts/local_aws.py start)
   "$scripts_python" scripts/account.py make-bucket local # bare: nobody else can reach it
   connect

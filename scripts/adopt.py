@@ -2,7 +2,7 @@
 
 Reads `terraform show -json PLAN`; prints address and import ID of each resource that the plan would create under a name
 that is taken. Only after a deploy has died is that its own; else it may be somebody's, and Terraform rightly refuses to
-touch it.
+touch it. What it cannot find out it does not guess: it ends with the cause.
 """
 
 import json
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from account import reason
+from botocore.exceptions import BotoCoreError, ClientError
 
 Values = dict[str, Any]
 
@@ -61,12 +62,30 @@ def permission(planned: Values) -> str:
 
 def source_mapping(planned: Values) -> str:
     """Return the import ID of an event source mapping, empty when there is none."""
-    mappings = boto3.client("lambda").list_event_source_mappings(FunctionName=planned["function_name"])
+    mappings = boto3.client("lambda").list_event_source_mappings(
+        FunctionName=planned["function_name"], EventSourceArn=planned["event_source_arn"]
+    )
     return str((mappings["EventSourceMappings"] or [{"UUID": ""}])[0]["UUID"])
+
+
+def policy(planned: Values) -> str:
+    """Return the import ID of a policy of this account."""
+    _, partition, _, _, account, _ = boto3.client("sts").get_caller_identity()["Arn"].split(":")
+    arn = f"arn:{partition}:iam::{account}:policy/{planned['name']}"
+    return str(boto3.client("iam").get_policy(PolicyArn=arn)["Policy"]["Arn"])
+
+
+def oidc_provider(planned: Values) -> str:
+    """Return the import ID of a provider of identities, empty when there is none."""
+    found = boto3.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]
+    end = f"/{planned['url'].removeprefix('https://')}"
+    return next((provider["Arn"] for provider in found if provider["Arn"].endswith(end)), "")
 
 
 FINDERS: dict[str, Callable[[Values], str]] = {
     "aws_iam_role": role,
+    "aws_iam_policy": policy,
+    "aws_iam_openid_connect_provider": oidc_provider,
     "aws_cloudwatch_log_group": log_group,
     "aws_kms_alias": key_alias,
     "aws_sqs_queue": queue,
@@ -77,19 +96,36 @@ FINDERS: dict[str, Callable[[Values], str]] = {
 }
 
 
+NOT_THERE = (
+    "NoSuchEntity",
+    "NotFoundException",
+    "ResourceNotFoundException",
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "QueueDoesNotExist",
+)
+
+
+def find(change: dict[str, Any]) -> str:
+    """Return the import ID of what a change would create; empty when it is not there, or has no name yet.
+
+    Raises SystemExit when AWS does not say whether it is there.
+    """
+    try:
+        return FINDERS[change["type"]](change["change"]["after"])
+    except KeyError:  # a name that the plan does not know yet, as what it belongs to is missing
+        return ""
+    except (BotoCoreError, ClientError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] in NOT_THERE:
+            return ""
+        sys.exit(
+            f"error: {change['address']} cannot be looked for: {reason(error)}. Check your permissions and repeat."
+        )
+
+
 def main() -> None:
     """Print what can be adopted."""
     for change in json.load(sys.stdin).get("resource_changes", []):
-        if change["change"]["actions"] != ["create"] or change["type"] not in FINDERS:
-            continue
-        try:
-            found = FINDERS[change["type"]](change["change"]["after"])
-        except (
-            ClientError,
-            KeyError,
-        ):  # KeyError: the plan does not know the name yet, as what it belongs to is missing
-            continue
-        if found:
+        if change["change"]["actions"] == ["create"] and change["type"] in FINDERS and (found := find(change)):
             print(change["address"], found)
 
 

@@ -37,6 +37,8 @@ def main() -> None:
             # By version, so that nothing stays; where the bucket is locked, as a deletion that hides it.
             for bucket in (raw, processed):
                 remove(s3, bucket, key)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (BotoCoreError, ClientError) as error:
         sys.exit(f"error: the smoke test could not use the pipeline: {reason(error)}. Check your permissions on {key}.")
     if result is None or json.loads(result) != EXPECTED:

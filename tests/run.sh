@@ -107,8 +107,8 @@ bench() {
 }
 
 prepare() {
-  # Tests must not find a real account, whatever the caller's settings.
-  for name in ${!AWS_@}; do unset "$name"; done
+  # Tests must not find a real account, nor write into the summary of the run on GitHub, whatever the caller's settings.
+  for name in ${!AWS_@} GITHUB_STEP_SUMMARY; do unset "$name"; done
   export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
   find_python
   find_terraform

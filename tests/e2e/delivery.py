@@ -1,8 +1,9 @@
-"""What the tests of the workflows and of the README share: an empty account, a fresh copy, GitHub's runner."""
+"""What the tests of deploys share: an empty account, a clone that is worked on, GitHub's runner."""
 
 import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 
 import boto3
 import yaml
-from conftest import ROOT, free_port, wait_for
+from conftest import ROOT, free_port, is_false_drift, wait_for
 from local_aws import LocalAws
 
 SAMPLE = "ikerian_sample.json"
+FUNCTION = "ikerian-data-pipeline-data-processor"
 PATIENTS = [
     {"patient_id": "P-1001", "patient_name": "Ada Example"},
     {"patient_id": "P-1002", "patient_name": "Ben Example"},
@@ -120,6 +122,98 @@ def empty_account() -> Iterator[Account]:
     finally:
         aws.stop()
         shutil.rmtree(aws.folder, ignore_errors=True)
+
+
+class Clone:
+    """A fresh clone, worked on from a shell that is signed in to the account."""
+
+    def __init__(self, folder: Path, account: Account) -> None:
+        self.folder, self.account, self.runs = fresh_copy(folder), account, 0
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start ./deploy.sh. What it prints goes to files: nobody reads meanwhile, and a full pipe would stop it."""
+        self.runs += 1
+        with self._file("output").open("w") as output, self._file("errors").open("w") as errors:
+            return subprocess.Popen(
+                ["./deploy.sh", *arguments],
+                cwd=self.folder,
+                env=self.account.environment() | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+
+    def _file(self, name: str) -> Path:
+        return self.folder.parent / f"{self.runs}-{name}.txt"
+
+    def printed(self) -> str:
+        """Return what the last start has printed up to now."""
+        return self._file("output").read_text()
+
+    def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
+        """Wait for the last start; return its exit code and what it printed."""
+        return process.wait(), self.printed(), self._file("errors").read_text()
+
+    def run(self, *arguments: str, **environment: str) -> str:
+        """Run ./deploy.sh, which must succeed; return what it prints."""
+        status, output, errors = self.end(self.start(*arguments, **environment))
+        assert status == 0, output[-4000:] + errors[-4000:]
+        return output
+
+    def refused(self, *arguments: str, **environment: str) -> str:
+        """Run ./deploy.sh, which must fail; return the last line of what it says, the cause with the remedy."""
+        status, output, errors = self.end(self.start(*arguments, **environment))
+        assert status == 1, output[-4000:]
+        last = errors.splitlines()[-1]
+        assert last.startswith("error: "), errors[-4000:]
+        return last
+
+    def typed(self, text: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ./deploy.sh on a terminal, with this typed."""
+        ours, theirs = pty.openpty()
+        os.write(ours, f"{text}\n".encode())
+        run = subprocess.run(
+            ["./deploy.sh", *arguments],
+            cwd=self.folder,
+            env=self.account.environment() | environment,
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        os.close(ours)
+        os.close(theirs)
+        return run
+
+    def terraform(self, *arguments: str, **environment: str) -> str:
+        """Run Terraform on what the last ./deploy.sh has worked on; return what it prints."""
+        return subprocess.run(
+            ["terraform", *arguments],
+            cwd=self.folder,
+            env=self.account.environment() | environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def version(self) -> str:
+        """Return the function's version that uploads start."""
+        alias = self.account.client("lambda").get_alias(FunctionName=FUNCTION, Name="live")
+        return str(alias["FunctionVersion"])
+
+
+def changes(output: str) -> list[str]:
+    """Return what the summary of a plan names, apart from false drift."""
+    lines = re.findall(r"^(?:add|change|destroy|replace|forget) +(.*)$", output, re.MULTILINE)
+    return [line for line in lines if not is_false_drift(line)]
 
 
 def load(path: str) -> Any:

@@ -1,87 +1,64 @@
 """What deploy.sh does when things go wrong, in an account of its own that is empty at first. One story, in order."""
 
+import contextlib
+import json
 import os
-import pty
 import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
-from delivery import SETTINGS, Account, empty_account, fresh_copy
+from conftest import ROOT, wait_for
+from delivery import FUNCTION, SETTINGS, Clone, changes, empty_account, fresh_copy
 
-FUNCTION = "ikerian-data-pipeline-data-processor"
 QUEUE = "ikerian-data-pipeline-ingestion"
 STATE = "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
-FALSE_DRIFT = "aws_cloudwatch_metric_alarm."
 
 
-class Clone:
-    """A fresh clone, worked on from a shell that is signed in to the account."""
-
-    def __init__(self, folder: Path, account: Account) -> None:
-        self.folder, self.account, self.runs = fresh_copy(folder), account, 0
-
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start ./deploy.sh. What it prints goes to files: nobody reads meanwhile, and a full pipe would stop it."""
-        self.runs += 1
-        with self._file("output").open("w") as output, self._file("errors").open("w") as errors:
-            return subprocess.Popen(
-                ["./deploy.sh", *arguments],
-                cwd=self.folder,
-                env=self.account.environment() | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-
-    def _file(self, name: str) -> Path:
-        return self.folder.parent / f"{self.runs}-{name}.txt"
-
-    def end(self, process: subprocess.Popen[str]) -> tuple[int, str, str]:
-        """Wait for the last start; return its exit code and what it printed."""
-        return process.wait(), self._file("output").read_text(), self._file("errors").read_text()
-
-    def run(self, *arguments: str, **environment: str) -> str:
-        """Run ./deploy.sh, which must succeed; return what it prints."""
-        status, output, errors = self.end(self.start(*arguments, **environment))
-        assert status == 0, output[-4000:] + errors[-4000:]
-        return output
-
-    def refused(self, *arguments: str, **environment: str) -> str:
-        """Run ./deploy.sh, which must fail; return the last line of what it says, the cause with the remedy."""
-        status, output, errors = self.end(self.start(*arguments, **environment))
-        assert status == 1, output[-4000:]
-        last = errors.splitlines()[-1]
-        assert last.startswith("error: "), errors[-4000:]
-        return last
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        file = self.folder / path
-        text = file.read_text()
-        assert old in text
-        file.write_text(text.replace(old, new))
-
-    def version(self) -> str:
-        """Return the function's version that uploads start."""
-        alias = self.account.client("lambda").get_alias(FunctionName=FUNCTION, Name="live")
-        return str(alias["FunctionVersion"])
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a command and then all that it has started."""
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in map(str.split, listing.splitlines())}
+    doomed = [process.pid]
+    while more := [child for child, parent in parents.items() if parent in doomed and child not in doomed]:
+        doomed += more
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
-def changes(output: str) -> list[str]:
-    """Return what the summary of a plan names, apart from false drift."""
-    lines = re.findall(r"^(?:add|change|destroy|replace|forget) +(.*)$", output, re.MULTILINE)
-    return [line for line in lines if FALSE_DRIFT not in line]
+LOCKED = (
+    r"error: (\w+) is locked by \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(OperationType(?:Apply|Plan)\)\. "
+    r"Wait for that to end\. If it has died: \./deploy\.sh (unlock dev [0-9a-f-]{36}(?: --bootstrap)?)"
+)
+STALE = (
+    r"error: the plan for \w+ is out of date, as the state has changed since; nothing was done\. "
+    r"Plan anew: \./deploy\.sh (?:deploy|bootstrap) dev"
+)
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     with empty_account() as account:
         yield Clone(tmp_path_factory.mktemp("delivery"), account)
+
+
+@pytest.fixture(scope="module")
+def first_deploys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[tuple[Clone, int, str]]]]:
+    """Deploy dev from two clones at once to an empty account, beside the tests that go on: Terraform mostly waits."""
+    with empty_account() as account, ThreadPoolExecutor() as pool:
+        clones = [Clone(tmp_path_factory.mktemp("first"), account) for _ in range(2)]
+
+        def deploy() -> list[tuple[Clone, int, str]]:
+            started = [(clone, clone.start("deploy", "dev")) for clone in clones]
+            ended = [(clone, clone.end(process)) for clone, process in started]
+            return [(clone, status, errors) for clone, (status, _, errors) in ended]
+
+        yield pool.submit(deploy)
 
 
 def test_a_fork_may_set_up_its_environments_as_it_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,12 +85,16 @@ def test_no_credentials(clone: Clone) -> None:
     )
 
 
-def test_bootstrap(clone: Clone) -> None:
-    clone.run("bootstrap", "dev")
-    s3 = clone.account.client("s3")
-    assert s3.get_bucket_versioning(Bucket=STATE)["Status"] == "Enabled"
-    assert all(s3.get_public_access_block(Bucket=STATE)["PublicAccessBlockConfiguration"].values())
-    assert [found["Key"] for found in s3.list_objects_v2(Bucket=STATE)["Contents"]] == ["bootstrap/terraform.tfstate"]
+def test_a_bootstrap_killed_in_the_middle_leaves_a_lock_that_can_be_released(clone: Clone) -> None:
+    process = clone.start("deploy", "dev")
+    made = "aws_s3_bucket_versioning.state: Creation complete"
+    wait_for("bootstrap to be applied", lambda: made in clone.printed())
+    kill(process)
+
+    locked = re.fullmatch(LOCKED, clone.refused("deploy", "dev"))
+    assert locked
+    assert locked[1] == "bootstrap"
+    clone.run(*locked[2].split(" "))
 
 
 def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clone) -> None:
@@ -122,18 +103,34 @@ def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clon
     # Terraform waits 25 s before it notes a queue. The second one is made when the state has been saved once.
     wait_for("the queue", lambda: sqs.list_queues(QueueNamePrefix=QUEUE).get("QueueUrls"))
     wait_for("the state", lambda: s3.list_objects_v2(Bucket=STATE, Prefix="dev/terraform.tfstate")["KeyCount"] == 2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    assert "== Apply to bootstrap\n" in clone.printed()
+    kill(process)
 
-    locked = clone.refused("deploy", "dev")
-    found = re.fullmatch(
-        r"error: dev is locked by \S+ since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(OperationTypeApply\)\. "
-        r"Wait for that to end\. If it has died: \./deploy\.sh (unlock dev [0-9a-f-]{36})",
-        locked,
-    )
-    assert found, locked
-    assert f"/{QUEUE}\n" in clone.run(*found[1].split(" "))
+    locked = re.fullmatch(LOCKED, clone.refused("deploy", "dev"))
+    assert locked
+    assert locked[1] == "dev"
+    assert f"/{QUEUE}\n" in clone.run(*locked[2].split(" "))
+    assert "dev is not locked any more." in clone.run(*locked[2].split(" "))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_deploy_that_is_told_to_stop_saves_its_state_and_leaves_no_lock(clone: Clone, number: int) -> None:
+    process = clone.start("deploy", "dev")
+    wait_for("the deploy to make something", lambda: "Creating..." in clone.printed())
+    os.kill(process.pid, number)  # as GitHub does, which knows of no other process
+    status, output, errors = clone.end(process)
+    assert status == 128 + number, output
+    assert "Apply to dev" in output
+    assert errors.splitlines()[-1] == ("error: interrupted. What was done is in the state; run it again to go on.")
+    found = clone.account.client("s3").list_objects_v2(Bucket=STATE)["Contents"]
+    assert sorted(item["Key"] for item in found) == ["bootstrap/terraform.tfstate", "dev/terraform.tfstate"]
+
+
+def test_what_was_interrupted_is_finished(clone: Clone) -> None:
     assert "The smoke test passed" in clone.run("deploy", "dev")
+    s3 = clone.account.client("s3")
+    assert s3.get_bucket_versioning(Bucket=STATE)["Status"] == "Enabled"
+    assert all(s3.get_public_access_block(Bucket=STATE)["PublicAccessBlockConfiguration"].values())
 
 
 def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothing(clone: Clone, tmp_path: Path) -> None:
@@ -149,7 +146,8 @@ def test_nothing_stays_of_the_smoke_test(clone: Clone) -> None:
             assert "Versions" not in s3.list_object_versions(Bucket=bucket)
 
 
-def test_the_wrong_account_is_refused(clone: Clone) -> None:
+def test_the_wrong_account_is_refused(clone: Clone, first_deploys: Future[list[tuple[Clone, int, str]]]) -> None:
+    assert first_deploys  # they start here
     clone.edit("env/dev.tfvars", "dev = {}", 'dev = { account_id = "111122223333" }')
     assert clone.refused("deploy", "dev") == (
         "error: dev belongs to account 111122223333, and these credentials are of 000000000000. Nothing was done. "
@@ -177,20 +175,85 @@ def test_two_deploys_at_once_leave_one_sound_state(clone: Clone, tmp_path: Path)
     ended = [each.end(process) for each, process in started]
     assert 0 in [status for status, _, _ in ended]
     for status, _, errors in ended:
-        assert status == 0 or errors.splitlines()[-1].startswith("error: "), errors
+        assert status == 0 or re.fullmatch(f"{LOCKED}|{STALE}", errors.splitlines()[-1]), errors
     clone.run("deploy", "dev")
     assert changes(clone.run("plan", "dev")) == []
+
+
+def test_two_first_deploys_at_once_leave_one_sound_state(first_deploys: Future[list[tuple[Clone, int, str]]]) -> None:
+    ended = first_deploys.result()
+    assert 0 in [status for _, status, _ in ended]
+    for clone, status, errors in ended:
+        assert status == 0 or re.fullmatch(f"{LOCKED}|{STALE}", errors.splitlines()[-1]), errors
+        assert changes(clone.run("deploy", "dev")) == []
+
+
+def test_a_lock_is_reported_with_who_has_it_since_when_and_how_to_release_it(clone: Clone) -> None:
+    lock = {"ID": "3f2a7c1e-0000-4000-8000-123456789abc", "Who": "ada@laptop", "Operation": "OperationTypeApply"}
+    more = {
+        "Created": "2026-08-01T07:30:00.5Z",
+        "Info": "",
+        "Version": "1.11.4",
+        "Path": f"{STATE}/dev/terraform.tfstate",
+    }
+    s3 = clone.account.client("s3")
+    s3.put_object(Bucket=STATE, Key="dev/terraform.tfstate.tflock", Body=json.dumps(lock | more).encode())
+    for command in (["deploy", "dev"], ["destroy", "dev", "--yes"]):
+        assert clone.refused(*command) == (
+            "error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC (OperationTypeApply). "
+            "Wait for that to end. If it has died: ./deploy.sh unlock dev 3f2a7c1e-0000-4000-8000-123456789abc"
+        )
+    assert clone.refused("unlock", "dev", "other").startswith("error: dev stays locked.")
+    clone.run("plan", "dev")
+    clone.run("unlock", "dev", lock["ID"])
+    assert clone.account.pipelines()
+
+
+def test_a_saved_plan_that_was_overtaken_is_not_applied(clone: Clone, tmp_path: Path) -> None:
+    clone.run("plan", "dev")
+    other = Clone(tmp_path, clone.account)
+    other.edit("env/dev.tfvars", "dev = {}", "dev = { log_retention_days = 30 }")
+    other.run("deploy", "dev")
+    assert re.fullmatch(STALE, clone.refused("apply", "dev"))
+    clone.run("deploy", "dev")
+
+
+KEY = 'module.pipeline["dev"].module.kms.aws_kms_key.this'
+LOG_BUCKET = 'module.pipeline["dev"].module.log_bucket.aws_s3_bucket.this'
+REFUSED = (
+    "error: this plan deletes data, so nothing was changed. If it is meant: ./deploy.sh deploy dev --allow-data-loss"
+)
 
 
 def test_a_plan_that_replaces_a_bucket_is_refused(clone: Clone) -> None:
     before = clone.account.pipelines()
     clone.edit("env/dev.tfvars", "dev = {", "dev = { object_lock_days = 1,")
-    assert clone.refused("deploy", "dev") == (
-        "error: this plan deletes data, so nothing was changed. If it is meant: "
-        "./deploy.sh deploy dev --allow-data-loss"
-    )
-    assert clone.account.pipelines() == before
+    assert clone.refused("deploy", "dev") == REFUSED
+    on_a_terminal = clone.typed("dev", "deploy", "dev", CI="true")
+    assert on_a_terminal.stderr.splitlines()[-1] == REFUSED
     clone.edit("env/dev.tfvars", " object_lock_days = 1,", "")
+    assert clone.account.pipelines() == before
+
+
+def test_a_plan_that_replaces_the_key_is_refused(clone: Clone) -> None:
+    clone.terraform("taint", KEY)
+    assert clone.refused("deploy", "dev") == REFUSED
+    clone.terraform("untaint", KEY)
+
+
+def test_a_bucket_is_replaced_by_who_says_so_or_types_the_name(clone: Clone) -> None:
+    clone.terraform("taint", LOG_BUCKET)
+    output = clone.run("deploy", "dev", "--allow-data-loss")
+    assert f"\nDELETES DATA: {LOG_BUCKET}\n" in output
+    assert "The smoke test passed" in output
+
+    clone.terraform("taint", LOG_BUCKET)
+    other = clone.typed("prod", "deploy", "dev")
+    assert other.stderr.splitlines()[-1] == "error: that is not its name, so nothing was changed."
+    run = clone.typed("dev", "deploy", "dev")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "This deletes data for good. Type dev to go on: " in run.stdout
+    assert changes(clone.run("plan", "dev")) == []
 
 
 def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_before_back(clone: Clone) -> None:
@@ -210,29 +273,40 @@ def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_befo
     assert [record["patient_name"] for record in result] == ["Ada Example", "Ben Example"]
 
 
-def test_destroy_asks_and_takes_no_other_name(clone: Clone) -> None:
-    assert clone.refused("destroy", "dev") == (
-        "error: destroy asks for the environment's name and there is no terminal. Pass --yes to go without."
-    )
-    ours, theirs = pty.openpty()
-    os.write(ours, b"prod\n")
+def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None:
+    (commands,) = re.findall(r"```bash\n([^`]*state push[^`]*)```", (ROOT / "README.md").read_text())
+    s3, key = clone.account.client("s3"), "dev/terraform.tfstate"
+    older = s3.list_object_versions(Bucket=STATE, Prefix=key)["Versions"][1]["VersionId"]
+    commands = commands.replace("ACCOUNT-REGION", "000000000000-us-east-1").replace("VERSION", older)
     run = subprocess.run(
-        ["./deploy.sh", "destroy", "dev"],
+        ["bash", "-euo", "pipefail", "-c", commands],
         cwd=clone.folder,
         env=clone.account.environment(),
-        stdin=theirs,
         capture_output=True,
         text=True,
         check=False,
     )
-    os.close(ours)
-    os.close(theirs)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert older in run.stdout
+    now, then = (
+        json.loads(s3.get_object(Bucket=STATE, Key=key, **version)["Body"].read())["resources"]
+        for version in ({}, {"VersionId": older})
+    )
+    assert now == then
+
+
+def test_destroy_asks_and_takes_no_other_name(clone: Clone) -> None:
+    assert clone.refused("destroy", "dev") == (
+        "error: destroy asks for the environment's name and there is no terminal. Pass --yes to go without."
+    )
+    run = clone.typed("prod", "destroy", "dev")
     assert run.returncode == 1
     assert run.stderr == "error: that is not its name, so nothing was changed.\n"
     assert clone.account.pipelines()
 
 
 def test_destroy(clone: Clone) -> None:
-    clone.run("destroy", "dev", "--yes")
+    run = clone.typed("dev", "destroy", "dev")
+    assert run.returncode == 0, run.stdout + run.stderr
     assert clone.account.pipelines() == []
     assert clone.account.client("lambda").list_functions()["Functions"] == []

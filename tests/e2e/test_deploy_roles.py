@@ -5,9 +5,6 @@ It has a local AWS of its own, in which nothing is there at first.
 
 import base64
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +12,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import RECORDS, ROOT, free_port, is_false_drift, wait_for
+from conftest import RECORDS
+from delivery import Clone, changes, empty_account
 from local_aws import REGION, LocalAws
 
 ACCOUNT = "000000000000"
@@ -56,53 +54,27 @@ class Caller:
             aws_session_token=environment.get("AWS_SESSION_TOKEN"),
         )
 
-    def terraform(self, *arguments: str, folder: str = ".", check: bool = True) -> subprocess.CompletedProcess[str]:
-        data = {"TF_DATA_DIR": str(self.aws.folder / "terraform" / folder)}
-        run = subprocess.run(
-            ["terraform", f"-chdir={folder}", *arguments],
-            cwd=ROOT,
-            env=self.aws.full_environment() | self.credentials | data,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert not check or run.returncode == 0, run.stdout + run.stderr
-        return run
 
-    def init(self, key: str, folder: str = ".") -> None:
-        settings = {"bucket": STATE_BUCKET, "key": key, "region": REGION, "encrypt": "true", "use_lockfile": "true"}
-        options = [f"-backend-config={name}={value}" for name, value in settings.items()]
-        self.terraform("init", "-input=false", "-reconfigure", "-lockfile=readonly", *options, folder=folder)
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """Return a clone that is set up as the README says, for an account that is empty."""
+    with empty_account() as account:
+        clone = Clone(tmp_path_factory.mktemp("roles"), account)
+        (clone.folder / "env/bootstrap.tfvars").write_text(f"github = {json.dumps(GITHUB)}\n")
+        clone.edit("env/dev.tfvars", "dev = {}", f'dev = {{ permissions_boundary = "{BOUNDARY}" }}')
+        yield clone
 
 
 @pytest.fixture(scope="module")
-def administrator() -> Iterator[Caller]:
-    """Return the administrator of an empty account."""
-    script = ". scripts/lib.sh; find_python; python_env .venv/local-aws scripts/local-aws.txt"
-    subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True)
-    aws = LocalAws(port=free_port())
-    start = [str(aws.python), "scripts/local_aws.py", "start"]
-    subprocess.run(start, cwd=ROOT, env=os.environ | {"LOCAL_AWS_PORT": str(aws.port)}, check=True)
-    yield Caller(aws, {})
-    aws.stop()
-    shutil.rmtree(aws.folder, ignore_errors=True)
+def administrator(clone: Clone) -> Caller:
+    return Caller(clone.account.aws, {})
 
 
 @pytest.fixture(scope="module")
-def bootstrapped(administrator: Caller) -> Caller:
-    """Apply bootstrap to a bare state bucket."""
-    variables = {"environments": ["dev", "prod"], "github": GITHUB}
-    (administrator.aws.folder / "bootstrap.tfvars.json").write_text(json.dumps(variables))
-    administrator.client("s3").create_bucket(Bucket=STATE_BUCKET)
-    administrator.init("bootstrap/terraform.tfstate", folder="bootstrap")
-    administrator.terraform(
-        "apply", "-input=false", "-auto-approve", bootstrap_variables(administrator), folder="bootstrap"
-    )
+def bootstrapped(clone: Clone, administrator: Caller) -> Caller:
+    """Make the roles."""
+    clone.run("bootstrap", "dev")
     return administrator
-
-
-def bootstrap_variables(caller: Caller) -> str:
-    return f"-var-file={caller.aws.folder / 'bootstrap.tfvars.json'}"
 
 
 def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = AWS, ref: str = BRANCH) -> Caller:
@@ -120,18 +92,11 @@ def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = AWS,
     return Caller(bootstrapped.aws, credentials)
 
 
-def pipeline_variables(caller: Caller) -> str:
-    path = caller.aws.folder / "dev.tfvars.json"
-    path.write_text(json.dumps({"environments": {"dev": {"permissions_boundary": BOUNDARY}}}))
-    return f"-var-file={path}"
-
-
 @pytest.fixture(scope="module")
-def deployer(bootstrapped: Caller) -> Caller:
+def deployer(clone: Clone, bootstrapped: Caller) -> Caller:
     """Take on dev's apply role, and deploy dev from scratch with it."""
     deployer = workflow(bootstrapped, "dev-apply", DEV)
-    deployer.init("dev/terraform.tfstate")
-    deployer.terraform("apply", "-input=false", "-auto-approve", pipeline_variables(deployer))
+    assert "The smoke test passed" in clone.run("deploy", "dev", **deployer.credentials)
     return deployer
 
 
@@ -142,8 +107,9 @@ def planner(bootstrapped: Caller, deployer: Caller) -> Caller:
 
 
 @pytest.fixture(scope="module")
-def pipeline(deployer: Caller) -> dict[str, str]:
-    outputs: dict[str, dict[str, str]] = json.loads(deployer.terraform("output", "-json", "pipelines").stdout)
+def pipeline(clone: Clone, deployer: Caller) -> dict[str, str]:
+    outputs: dict[str, dict[str, str]]
+    outputs = json.loads(clone.terraform("output", "-json", "pipelines", **deployer.credentials))
     return outputs["dev"]
 
 
@@ -158,13 +124,22 @@ def refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def test_bootstrap_adopts_the_bucket_and_has_nothing_to_do_the_second_time(bootstrapped: Caller) -> None:
+def test_bootstrap_adopts_the_bucket_and_has_nothing_to_do_the_second_time(clone: Clone, bootstrapped: Caller) -> None:
     s3 = bootstrapped.client("s3")
     assert s3.get_bucket_versioning(Bucket=STATE_BUCKET)["Status"] == "Enabled"
     assert s3.head_object(Bucket=STATE_BUCKET, Key="bootstrap/terraform.tfstate")["ServerSideEncryption"] == "AES256"
-    options = ["plan", "-input=false", "-detailed-exitcode", bootstrap_variables(bootstrapped)]
-    again = bootstrapped.terraform(*options, folder="bootstrap", check=False)
-    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Plan for bootstrap: no changes." in clone.run("bootstrap", "dev")
+
+
+def test_bootstrap_deletes_no_role_unasked(clone: Clone, bootstrapped: Caller) -> None:
+    settings = (clone.folder / "env/bootstrap.tfvars").read_text()
+    (clone.folder / "env/bootstrap.tfvars").write_text("")
+    assert clone.refused("bootstrap", "dev") == (
+        "error: this plan deletes the state bucket or what GitHub signs in with, so nothing was changed. "
+        "If it is meant: ./deploy.sh bootstrap dev --allow-data-loss"
+    )
+    (clone.folder / "env/bootstrap.tfvars").write_text(settings)
+    assert len(bootstrapped.client("iam").list_roles()["Roles"]) == 4
 
 
 @pytest.mark.parametrize(
@@ -209,24 +184,6 @@ def test_each_role_opens_to_its_tokens(bootstrapped: Caller) -> None:
     assert names == [f"arn:aws:sts::{ACCOUNT}:assumed-role/{PROJECT}-github-{role}/workflow" for role, _ in tokens]
 
 
-def test_what_the_apply_role_deployed_passes_its_smoke_test(deployer: Caller, pipeline: dict[str, str]) -> None:
-    s3, key = deployer.client("s3"), "smoke-test/file.json"
-    raw, processed = pipeline["raw_data_bucket_name"], pipeline["processed_data_bucket_name"]
-    s3.put_object(Bucket=raw, Key=key, Body=RECORDS)
-
-    def result() -> bytes | None:
-        try:
-            return bytes(s3.get_object(Bucket=processed, Key=key)["Body"].read())
-        except s3.exceptions.NoSuchKey:
-            return None
-
-    assert json.loads(wait_for("the smoke test's result", result)) == json.loads(RECORDS)
-    for bucket in (raw, processed):
-        for version in s3.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
-            s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
-        assert "Versions" not in s3.list_object_versions(Bucket=bucket, Prefix=key)
-
-
 def test_the_apply_role_rolls_back(deployer: Caller, pipeline: dict[str, str]) -> None:
     functions, name = deployer.client("lambda"), pipeline["lambda_function_name"]
     versions = [version["Version"] for version in functions.list_versions_by_function(FunctionName=name)["Versions"]]
@@ -235,14 +192,27 @@ def test_the_apply_role_rolls_back(deployer: Caller, pipeline: dict[str, str]) -
     assert functions.update_alias(FunctionName=name, Name="live", FunctionVersion=live)["FunctionVersion"] == live
 
 
-def test_the_plan_role_plans_without_a_change(planner: Caller) -> None:
-    planner.init("dev/terraform.tfstate")
-    saved = str(planner.aws.folder / "drift.tfplan")
-    planner.terraform("plan", "-input=false", "-lock=false", f"-out={saved}", pipeline_variables(planner))
-    changes = json.loads(planner.terraform("show", "-json", saved).stdout)["resource_changes"]
-    touched = {change["address"]: change["change"]["actions"] for change in changes}
-    real = {address: actions for address, actions in touched.items() if not is_false_drift(address)}
-    assert {address: actions for address, actions in real.items() if actions not in (["no-op"], ["read"])} == {}
+def test_the_plan_role_plans_without_a_change(clone: Clone, planner: Caller) -> None:
+    assert changes(clone.run("plan", "dev", **planner.credentials)) == []
+
+
+def test_a_state_that_could_not_be_saved_is_saved_by_the_next_deploy(clone: Clone, deployer: Caller) -> None:
+    administrator, kept = Caller(deployer.aws, {}), clone.folder / "errored-dev.tfstate"
+    iam, name = administrator.client("iam"), {"RoleName": f"{PROJECT}-github-dev-apply", "PolicyName": "no-state"}
+    resource = f"arn:aws:s3:::{STATE_BUCKET}/dev/terraform.tfstate"
+    statement = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": resource}
+    iam.put_role_policy(PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}), **name)
+    clone.edit("env/dev.tfvars", "dev = {", "dev = { log_retention_days = 30,")
+    assert clone.refused("deploy", "dev", **deployer.credentials) == (
+        f"error: the state of dev could not be saved; it is in {kept}. Keep that file: "
+        "./deploy.sh deploy dev tries again."
+    )
+    assert kept.exists()
+    iam.delete_role_policy(**name)
+    output = clone.run("deploy", "dev", **deployer.credentials)
+    assert f"== Save the state of {kept}\n" in output
+    assert changes(output) == []
+    assert not kept.exists()
 
 
 # Calls that must be refused: service, call and what it is about. A name in braces is one of the surroundings.
@@ -403,8 +373,8 @@ def test_a_role_without_the_boundary_is_refused_and_one_within_it_gains_nothing(
         iam.delete_role_policy(RoleName=function, PolicyName="more")
 
 
-def test_the_apply_role_destroys_what_it_deployed(deployer: Caller, surroundings: dict[str, Any]) -> None:
-    deployer.terraform("destroy", "-input=false", "-auto-approve", pipeline_variables(deployer))
+def test_the_apply_role_destroys_what_it_deployed(clone: Clone, deployer: Caller, surroundings: dict[str, Any]) -> None:
+    clone.run("destroy", "dev", "--yes", **deployer.credentials)
     administrator = Caller(deployer.aws, {})
     names = [bucket["Name"] for bucket in administrator.client("s3").list_buckets()["Buckets"]]
     assert not [

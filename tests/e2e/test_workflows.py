@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from delivery import PATIENTS, SETUP, TWO_SECRETS, WORKFLOWS, Pushed, Run, Runner, credentials, fresh_copy, text, value
+from delivery import (
+    PATIENTS,
+    SETUP,
+    TWO_SECRETS,
+    WORKFLOWS,
+    Pushed,
+    Run,
+    Runner,
+    changes,
+    credentials,
+    fresh_copy,
+    text,
+    value,
+)
 
 from tests.unit.github import GitHub, serving
 
@@ -41,7 +54,7 @@ def setup_inputs(job: Any, context: dict[str, str]) -> dict[str, str]:
 
 
 def commands(job: Any) -> list[str]:
-    return [step["run"] for step in job["steps"] if "run" in step]
+    return [step["run"].removeprefix("exec ") for step in job["steps"] if "run" in step]
 
 
 # What starts what
@@ -159,13 +172,16 @@ def test_a_check_without_credentials_does_nothing(workflow: str, job: str, runne
 
 
 @each_job
-def test_a_job_that_touches_a_state_is_never_cut_off(workflow: str, name: str, job: Any) -> None:
+def test_a_job_that_changes_a_state_is_never_cut_off(workflow: str, name: str, job: Any) -> None:
     touches = any(command.startswith("./deploy.sh") for command in commands(job))
     assert touches == (f"{workflow}/{name}" in ENVIRONMENTS)
     assert job["concurrency"]["group"]
-    # Only the tests of a pull request give way to those of its next commit.
-    assert job["concurrency"]["cancel-in-progress"] == (f"{workflow}/{name}" == "pull-request/test")
+    # Only what a pull request starts, which holds no lock, gives way to that of its next commit.
+    assert job["concurrency"]["cancel-in-progress"] == (workflow == "pull-request")
     assert 0 < job["timeout-minutes"] <= 60
+    # Of a cancelled job only the step's first process is told, which has to be what can stop in good order.
+    deploys = [step["run"] for step in job["steps"] if "deploy.sh deploy" in step.get("run", "")]
+    assert all(command.startswith("exec ./deploy.sh ") for command in deploys)
 
 
 def test_concurrency_groups_hold_apart_what_is_apart() -> None:
@@ -213,7 +229,7 @@ def prod(pushed: Pushed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
 
 def test_a_push_deploys_dev(pushed: Pushed) -> None:
     run = pushed.runs["deploy-dev"]
-    assert run.commands == ["./deploy.sh deploy dev"]
+    assert run.commands == ["exec ./deploy.sh deploy dev"]
     assert run.status == 0, run.output
     ((_, processed),) = pushed.account.pipelines()
     assert pushed.account.process_sample() == {processed: PATIENTS}
@@ -243,6 +259,16 @@ def test_drift_opens_one_issue(pushed: Pushed, prod: Future[Run], github: GitHub
 
 def test_prod_is_deployed_where_it_is_switched_on(pushed: Pushed, prod: Future[Run]) -> None:
     run = prod.result()
-    assert run.commands == ["./deploy.sh deploy prod"]
+    assert run.commands == ["exec ./deploy.sh deploy prod"]
     assert run.status == 0, run.output
     assert sorted(pushed.account.process_sample().values()) == [PATIENTS, PATIENTS]
+
+
+def test_drift_of_prod_has_an_issue_of_its_own(pushed: Pushed, prod: Future[Run], github: GitHub) -> None:
+    assert prod.result().status == 0
+    pushed.runner.api_url = github.url
+    run = pushed.runner.run("drift", "prod", PROD_TOO)
+    assert run.commands == ["./deploy.sh drift prod --issue"]
+    assert run.status == 1, run.output  # the local AWS leaves things out, which looks like drift
+    assert changes(run.output) == []
+    assert [issue["title"] for issue in github.issues][-1:] == ["Drift in prod"], run.output

@@ -110,11 +110,19 @@ def test_unknown_environment(verb: str) -> None:
         (["local", "prod"], "local", "prod"),
         (["local", "--keep", "dev"], "local --keep", "dev"),
         (["destroy", "dev", "--yes", "prod"], "destroy", "prod"),
+        (["deploy", "dev", "--allow-data-loss", "prod"], "deploy", "prod"),
     ],
 )
 def test_too_many_arguments(arguments: list[str], verb: str, odd: str) -> None:
     assert refusal("./deploy.sh", *arguments) == (
         f"error: ./deploy.sh {verb} does not take '{odd}'. './deploy.sh help' shows what it takes."
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["dev"], ["dev", "ID", "prod"], ["dev", "ID", "--bootstrap", "prod"]])
+def test_unlock_takes_what_the_refused_deploy_has_named(arguments: list[str]) -> None:
+    assert refusal("./deploy.sh", "unlock", *arguments) == (
+        "error: unlock takes an environment and the lock's ID, as the refused deploy has named them."
     )
 
 

@@ -73,3 +73,13 @@ def test_a_failure_says_where_to_look_and_how_to_go_back(
         f"error: the smoke test failed: {what} came of raw/",
         ". Look at the log group /aws/lambda/f; ./deploy.sh rollback prod returns to the version before.",
     )
+
+
+def test_who_interrupts_it_finds_nothing_left(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("smoke_test.await_result", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        smoke_test.main()
+    assert ended.value.code == 130
