@@ -58,10 +58,11 @@ main() {
       prepare_change "$verb" "$@"
       deploy
       ;;
-    rollback) #: rollback [ENV]             go back to the function's version before, without a build
-      prepare_pipeline "$verb" "$@"
+    rollback) #: rollback [ENV] [VERSION]   go back to the function's version before, or to this one, without a build
+      no_more_arguments "$verb" "${@:3}"
+      prepare_pipeline "$verb" "${@:1:1}"
       with_pipeline
-      "$scripts_python" scripts/rollback.py
+      "$scripts_python" scripts/rollback.py "${@:2}"
       run "$scripts_python" scripts/smoke_test.py "$environment"
       ;;
     drift) #: drift [ENV] [--issue]      say whether AWS is as the code has it; --issue keeps a GitHub issue about it

@@ -106,6 +106,7 @@ def text(environment: str, summary: str) -> str:
         f"What runs in {environment} differs from the code on the main branch.{run_link()}\n\n"
         f"{fence}text\n{summary.strip()}\n{fence}\n\n"
         f"To undo the change, run `./deploy.sh deploy {environment}`. To keep it, put it into the code. "
+        "After a rollback, revert the commit that was rolled back: a deploy would bring it again. "
         "This issue is updated by every check, and closed when there is no drift any more."
     )
 

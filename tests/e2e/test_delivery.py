@@ -9,8 +9,11 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+import rollback
 from conftest import ROOT, wait_for
 from delivery import FUNCTION, SETTINGS, Clone, changes, empty_account, fresh_copy
 
@@ -271,6 +274,46 @@ def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_befo
     assert "The smoke test passed" in output
     (result,) = clone.account.process_sample().values()
     assert [record["patient_name"] for record in result] == ["Ada Example", "Ben Example"]
+
+
+def test_rollback_goes_to_the_version_that_is_named(clone: Clone) -> None:
+    good, bad = clone.version(), "1"
+    assert "runs version 1 of 20" in clone.run("rollback", "dev", bad)
+    assert clone.version() == bad
+    for wrong in ("9999", bad, "live"):
+        assert re.fullmatch(
+            rf"error: {wrong} is not a version to go to; 1 runs now, and nothing was changed\. There is: "
+            rf"1 \(\S+ \S+\), 2 \(.*{good} \(\S+ \S+\).*\.",
+            clone.refused("rollback", "dev", wrong),
+        )
+    assert clone.refused("rollback", "dev").startswith("error: there is no version before 1, which runs now. ")
+    clone.run("rollback", "dev", good)
+    assert clone.version() == good
+
+
+def test_rollback_leaves_alone_what_somebody_else_has_moved_meanwhile(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in clone.account.environment().items():
+        monkeypatch.setenv(name, value)
+    pipeline = {"lambda_function_name": FUNCTION, "function_alias": "live"}
+    monkeypatch.setenv("PIPELINE", json.dumps(pipeline))
+    monkeypatch.setattr("sys.argv", ["rollback.py"])
+    session: Any = boto3.Session()
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+
+    def deploy(**_: object) -> None:
+        clone.account.client("lambda").update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="1")
+
+    good = clone.version()
+    session.events.register("before-call.lambda.ListVersionsByFunction", deploy)
+    with pytest.raises(SystemExit) as ended:
+        rollback.main()
+    assert str(ended.value).startswith(
+        f"error: {FUNCTION} was not rolled back: UpdateAlias PreconditionFailedException. Somebody has moved it"
+    )
+    assert clone.version() == "1"
+    clone.run("rollback", "dev", good)
 
 
 def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None:

@@ -111,6 +111,7 @@ def test_unknown_environment(verb: str) -> None:
         (["local", "--keep", "dev"], "local --keep", "dev"),
         (["destroy", "dev", "--yes", "prod"], "destroy", "prod"),
         (["deploy", "dev", "--allow-data-loss", "prod"], "deploy", "prod"),
+        (["rollback", "dev", "7", "8"], "rollback", "8"),
     ],
 )
 def test_too_many_arguments(arguments: list[str], verb: str, odd: str) -> None:
