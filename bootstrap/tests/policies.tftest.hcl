@@ -410,6 +410,10 @@ run "state_bucket" {
     error_message = "The state must be encrypted as the S3 backend asks for."
   }
   assert {
+    condition     = aws_s3_bucket.state.bucket != null && [for setting in regexall("(?m)^ +(\\w+) += (.*)$", file("backend.tf")) : join("=", setting)] == ["key=\"bootstrap/terraform.tfstate\"", "encrypt=true", "use_lockfile=true"]
+    error_message = "The state of bootstrap is not encrypted, not locked, or another one's."
+  }
+  assert {
     condition = (
       aws_s3_bucket_public_access_block.state.block_public_acls && aws_s3_bucket_public_access_block.state.block_public_policy &&
       aws_s3_bucket_public_access_block.state.ignore_public_acls && aws_s3_bucket_public_access_block.state.restrict_public_buckets

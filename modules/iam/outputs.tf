@@ -7,6 +7,11 @@ output "role_arn" {
 }
 
 output "policy" {
-  description = "The role's permissions as rendered, JSON."
-  value       = data.aws_iam_policy_document.execution.json
+  description = "The role's permissions as attached, JSON."
+  value       = aws_iam_role_policy.execution.policy
+}
+
+output "planned" {
+  description = "What bounds the role, as planned."
+  value       = { permissions_boundary = aws_iam_role.execution.permissions_boundary }
 }

@@ -4,8 +4,8 @@ output "arn" {
 }
 
 output "policy" {
-  description = "Key policy as rendered, JSON."
-  value       = data.aws_iam_policy_document.key.json
+  description = "Key policy as attached, JSON."
+  value       = aws_kms_key.this.policy
 }
 
 output "deletion_window_days" {

@@ -15,3 +15,14 @@ output "log_group_name" {
   description = "Name of the function's log group."
   value       = aws_cloudwatch_log_group.this.name
 }
+
+output "planned" {
+  description = "What the function and its log are connected to, as planned."
+  value = {
+    kms_keys              = { variables = aws_lambda_function.this.kms_key_arn, log = aws_cloudwatch_log_group.this.kms_key_id }
+    failure_queue         = aws_lambda_function_event_invoke_config.this.destination_config[0].on_failure[0].destination
+    environment_variables = aws_lambda_function.this.environment[0].variables
+    subnets               = flatten(aws_lambda_function.this.vpc_config[*].subnet_ids)
+    security_groups       = flatten(aws_lambda_function.this.vpc_config[*].security_group_ids)
+  }
+}

@@ -4,11 +4,20 @@ output "topic_arn" {
 }
 
 output "topic_policy" {
-  description = "Policy of the topic as rendered, JSON."
-  value       = data.aws_iam_policy_document.topic.json
+  description = "Policy of the topic as attached, JSON."
+  value       = aws_sns_topic_policy.alarms.policy
 }
 
 output "dashboard_name" {
   description = "Name of the dashboard."
   value       = aws_cloudwatch_dashboard.this.dashboard_name
+}
+
+output "planned" {
+  description = "Key of the topic, who is told, and the limit of each alarm on one metric, as planned."
+  value = {
+    kms_key    = aws_sns_topic.alarms.kms_master_key_id
+    emails     = [for subscription in aws_sns_topic_subscription.email : subscription.endpoint]
+    thresholds = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.threshold }
+  }
 }

@@ -9,6 +9,6 @@ output "function" {
 }
 
 output "endpoint_policy" {
-  description = "Policy of the way to S3 as rendered, JSON."
-  value       = data.aws_iam_policy_document.endpoint.json
+  description = "Policy of the way to S3 as attached, JSON."
+  value       = aws_vpc_endpoint.s3.policy
 }

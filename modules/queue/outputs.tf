@@ -19,9 +19,17 @@ output "dead_letter_url" {
 }
 
 output "policies" {
-  description = "Policies of both queues as rendered, JSON."
+  description = "Policies of both queues as attached, JSON."
   value = {
-    ingestion   = data.aws_iam_policy_document.ingestion.json
-    dead_letter = data.aws_iam_policy_document.tls_only["dead_letter"].json
+    ingestion   = aws_sqs_queue.ingestion.policy
+    dead_letter = aws_sqs_queue.dead_letter.policy
+  }
+}
+
+output "planned" {
+  description = "Keys of both queues, and how long a received message stays hidden, as planned."
+  value = {
+    kms_keys                   = { ingestion = aws_sqs_queue.ingestion.kms_master_key_id, dead_letter = aws_sqs_queue.dead_letter.kms_master_key_id }
+    visibility_timeout_seconds = aws_sqs_queue.ingestion.visibility_timeout_seconds
   }
 }

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("*.tf", ".terraform.lock.hcl", "modules", "bootstrap", "build", "tests/terraform")
+COPIED = ("*.tf", ".terraform.lock.hcl", "modules", "bootstrap", "env", "build", "tests/terraform")
 TLS = 'variable = "aws:SecureTransport"'
+OPEN = 'jsonencode({ Version = "2012-10-17", Statement = [{ Effect = "Allow", Principal = "*", Action = "*", Resource = "*" }] })'
+OTHER_KEY = '"arn:aws:kms:us-east-1:111122223333:key/other"'
 
 
 class Break(NamedTuple):
     """A control, how to take it away, and what Terraform then says.
 
-    Files are those of modules/, or of bootstrap/ where they say so.
+    Files are those of modules/, or of bootstrap/ or env/ where they say so.
     """
 
     control: str
@@ -33,8 +35,18 @@ class Break(NamedTuple):
     new: str
     says: str = "Test assertion failed"
 
+    @property
+    def path(self) -> str:
+        return self.file if self.file.startswith(("bootstrap/", "env/")) else f"modules/{self.file}"
+
 
 BREAKS = [
+    Break("bucket policy attached", "s3/access.tf", "policy = data.aws_iam_policy_document.bucket.json", f"policy = {OPEN}"),
+    Break("key policy attached", "kms/main.tf", "= data.aws_iam_policy_document.key.json", f"= {OPEN}"),
+    Break("role policy attached", "iam/main.tf", "= data.aws_iam_policy_document.execution.json", f"= {OPEN}"),
+    Break("queue policy attached", "queue/main.tf", "= data.aws_iam_policy_document.ingestion.json", f"= {OPEN}"),
+    Break("topic policy attached", "monitoring/topic.tf", "policy = data.aws_iam_policy_document.topic.json", f"policy = {OPEN}"),
+    Break("endpoint policy attached", "network/main.tf", "= data.aws_iam_policy_document.endpoint.json", f"= {OPEN}"),
     Break("public ACLs blocked", "s3/access.tf", "block_public_acls       = true", "block_public_acls = false"),
     Break("public policies blocked", "s3/access.tf", "block_public_policy     = true", "block_public_policy = false"),
     Break("public ACLs ignored", "s3/access.tf", "ignore_public_acls      = true", "ignore_public_acls = false"),
@@ -119,6 +131,37 @@ BREAKS = [
     Break("hidden while in work", "pipeline/trigger.tf", "6 * var", "0 * var", says="visibility timeout of 5 s does not fit"),
     Break("default security group closed", "network/main.tf", "egress  = []", 'egress = [{ protocol = "-1", from_port = 0, to_port = 0, cidr_blocks = ["0.0.0.0/0"], description = "", ipv6_cidr_blocks = [], prefix_list_ids = [], security_groups = [], self = false }]'),
     Break("role within its boundary", "iam/main.tf", "= var.permissions_boundary_arn", "= null"),
+    Break("role's boundary handed on", "pipeline/main.tf", "permissions_boundary_arn = var.permissions_boundary == null ? null :", "permissions_boundary_arn = true ? null :"),
+    Break("access log's encryption", "s3/encryption.tf", '"AES256" : "aws:kms"', '"aws:kms" : "aws:kms"'),
+    Break("access log goes", "s3/lifecycle.tf", "for_each = var.lifecycle_days.expire[*]", "for_each = []"),
+    Break("access log kept", "pipeline/main.tf", "expire = var.data.access_log_days", "expire = 1"),
+    Break("delete markers go", "s3/lifecycle.tf", "expired_object_delete_marker = true", "expired_object_delete_marker = false"),
+    Break("raw objects archived, not results", "pipeline/main.tf", "{ raw = var.data.archive_after_days, processed = null }", "{ raw = null, processed = var.data.archive_after_days }"),
+    Break("object lock's mode", "s3/main.tf", '"GOVERNANCE"', '"COMPLIANCE"'),
+    Break("function in its network", "pipeline/main.tf", "= one(module.network[*].function)", "= null"),
+    Break("nobody connects to the function", "network/main.tf", 'description = "The function: out to S3, nothing in"', 'ingress {\n    protocol = "-1"\n    from_port = 0\n    to_port = 0\n    cidr_blocks = ["0.0.0.0/0"]\n  }'),
+    Break("no rule lets anybody in", "network/main.tf", "# Taken over with no rules", 'resource "aws_vpc_security_group_ingress_rule" "any" {\n  security_group_id = aws_security_group.function.id\n  ip_protocol = "-1"\n  cidr_ipv4 = "0.0.0.0/0"\n}\n#'),
+    Break("no internet gateway", "network/main.tf", "# Taken over with no rules", 'resource "aws_internet_gateway" "any" {\n  vpc_id = aws_vpc.this.id\n}\n#'),
+    Break("no other route", "network/main.tf", "  vpc_id = aws_vpc.this.id\n  tags   = merge(var.tags, { Name = var.name })\n}", '  vpc_id = aws_vpc.this.id\n  route {\n    cidr_block = "0.0.0.0/0"\n    gateway_id = "igw-1"\n  }\n}'),
+    Break("nobody else invokes", "pipeline/trigger.tf", "# The only notification resource", 'resource "aws_lambda_permission" "any" {\n  action = "lambda:InvokeFunction"\n  function_name = module.lambda.function_name\n  principal = "*"\n}\n#'),
+    Break("visibility handed on", "pipeline/main.tf", "= local.visibility_timeout_seconds", "= 30"),
+    Break("failed events to the right queue", "pipeline/main.tf", "= module.queue.dead_letter_arn", "= local.queue_arns.ingestion"),
+    Break("key of the queues", "pipeline/main.tf", "kms_key_arn                = module.kms.arn", f"kms_key_arn = {OTHER_KEY}"),
+    Break("key of function and log", "pipeline/main.tf", "kms_key_arn       = module.kms.arn\n  failure", f"kms_key_arn = {OTHER_KEY}\n  failure"),
+    Break("key of the topic", "pipeline/main.tf", "kms_key_arn       = module.kms.arn\n  alarm", f"kms_key_arn = {OTHER_KEY}\n  alarm"),
+    Break("key of the data buckets", "pipeline/main.tf", "{ arn = module.kms.arn }", f"{{ arn = {OTHER_KEY} }}"),
+    Break("results to the processed bucket", "pipeline/main.tf", "= local.buckets.processed\n", "= local.buckets.raw\n"),
+    Break("metrics' namespace", "pipeline/main.tf", "= local.metrics_namespace\n  }", '= "Other"\n  }'),
+    Break("metrics' service", "pipeline/main.tf", "POWERTOOLS_SERVICE_NAME      = local.function_name", 'POWERTOOLS_SERVICE_NAME = "other"'),
+    Break("alarms to their addresses", "pipeline/main.tf", "= var.monitoring.alarm_emails", "= []"),
+    Break("role traces", "iam/main.tf", '["xray:PutTraceSegments", "xray:PutTelemetryRecords"]', '["xray:PutTraceSegments"]'),
+    Break("state of dev locked", "env/backend.hcl", "use_lockfile = true", "use_lockfile = false"),
+    Break("state of prod locked", "env/prod-backend.hcl", "use_lockfile = true", "use_lockfile = false"),
+    Break("state of dev encrypted", "env/backend.hcl", "encrypt      = true", "encrypt = false"),
+    Break("state of prod encrypted", "env/prod-backend.hcl", "encrypt      = true", "encrypt = false"),
+    Break("state of bootstrap locked", "bootstrap/backend.tf", "use_lockfile = true", "use_lockfile = false"),
+    Break("state of bootstrap encrypted", "bootstrap/backend.tf", "encrypt      = true", "encrypt = false"),
+    Break("state bucket encrypted", "bootstrap/state.tf", 'sse_algorithm = "AES256"', 'sse_algorithm = "aws:kms"'),
     Break("GitHub's whole subjects", "bootstrap/github.tf", "${prefix}:environment:${each.value.environment}", "${prefix}:*"),
     Break("GitHub's subjects, no patterns", "bootstrap/github.tf", 'test     = "StringEquals"', 'test     = "StringLike"'),
     Break("GitHub's audience", "bootstrap/github.tf", 'values   = ["sts.amazonaws.com"]', 'values = ["*"]'),
@@ -164,7 +207,7 @@ def verdict(entry: Break) -> str:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
         in_bootstrap = entry.file.startswith("bootstrap/")
-        file = copy / (entry.file if in_bootstrap else f"modules/{entry.file}")
+        file = copy / entry.path
         text = file.read_text()
         if entry.old not in text:
             return f"{entry.control}: {entry.file} no longer holds: {entry.old}"
