@@ -567,6 +567,8 @@ def process_event(event: Any, remaining: Callable[[], int]) -> list[str]:
         named = objects(event)
     except Failure as error:
         logger.error("failed", reason=str(error))
+        metrics.add_metric("FilesFailed", "Count", 1)
+        metrics.flush_metrics()
         return [str(error)]
     failures = []
     for work in (Work(bucket, key) for bucket, key in named):
@@ -607,7 +609,7 @@ def _process(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
     log = logger.error if outcome in FAILURES else logger.info
     milliseconds = round((time.monotonic() - started) * 1000)
     log(outcome, **msgspec.structs.asdict(work), milliseconds=milliseconds, reason=reason)
-    _count(work, outcome, reason)
+    _count(work, outcome, reason, milliseconds)
     return outcome, reason
 
 
@@ -628,12 +630,13 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} in {frame.f_code.co_name} line {line}"
 
 
-def _count(work: Work, outcome: str, reason: str) -> None:
+def _count(work: Work, outcome: str, reason: str, milliseconds: int) -> None:
     """Write the metrics of one object, by service, and for a rejected one by service and reason code as well."""
     metrics.add_metric(f"Files{outcome.capitalize()}", "Count", 1)
     if outcome == "processed":
         metrics.add_metric("RecordsProcessed", "Count", work.records)
         metrics.add_metric("BytesRead", "Bytes", work.bytes_in)
+        metrics.add_metric("ProcessingTime", "Milliseconds", milliseconds)
     if outcome == "rejected":
         metrics.add_dimensions(service=SERVICE, reason=reason.partition(" ")[0])
     if work.rounds > 1:

@@ -19,9 +19,9 @@ LAMBDA_GB_SECOND = 16.6667e-6
 LOG_GB = 0.50
 TRACE = 5e-6
 
-ALARM_METRICS = 6 + 4  # six alarms on one metric each, one that compares four
+ALARM_METRICS = 8 + 5  # eight alarms on one metric each, one that compares five
 POLLS_MONTH = 5 * 3 * 60 * 24 * 30  # five pollers, each waiting 20 seconds for a message
-FILE_METRICS = 6 + 2  # of the function's metrics, six plain and two reasons of rejection
+FILE_METRICS = 8 + 2  # of the function's metrics, all eight and two reasons of rejection
 REQUEST_METRICS = 16  # that S3 keeps of the raw bucket while there are requests
 LOG_LINE_BYTES = 1500  # what one file leaves in the log: its line, its metrics, and the report of Lambda
 TRACED = 0.05

@@ -60,7 +60,7 @@ def test_dollars_by_hand() -> None:
     load = Load(files_per_day=1e6 / 30, megabytes=1, memory=512, seconds=2)
     # Uploads and results, messages, reads, calls, 1 GB second each, log, traces; then metrics, storage, an idle month.
     each = 2 * 5e-6 + 1.2 * 0.4e-6 + 2 * 0.4e-6 + 0.2e-6 + 16.6667e-6 + 1500 / 1e9 * 0.5 + 0.05 * 5e-6
-    assert capacity.dollars_per_month(load) == pytest.approx(1e6 * each + 7.2 + 1500 * 0.023 + 5.2592)
+    assert capacity.dollars_per_month(load) == pytest.approx(1e6 * each + 7.8 + 1500 * 0.023 + 5.5592)
 
 
 def test_parts_of_an_upload_are_requests() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -243,6 +244,8 @@ def test_files_are_counted(s3: Any, context: Context, capsys: Any) -> None:
     lambda_handler(notification("scan.json", "gone.json"), context)
     done, gone = metrics_of(capsys)
     assert (done["FilesProcessed"], done["RecordsProcessed"], done["BytesRead"]) == ([1.0], [2.0], [81.0])
+    assert done["ProcessingTime"][0] >= 0
+    assert {"Name": "ProcessingTime", "Unit": "Milliseconds"} in done["_aws"]["CloudWatchMetrics"][0]["Metrics"]
     assert gone["FilesGone"] == [1.0]
     assert done["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
     assert "Reprocessed" not in done
@@ -256,6 +259,28 @@ def test_files_are_counted(s3: Any, context: Context, capsys: Any) -> None:
     (broken,) = metrics_of(capsys)
     assert broken["FilesFailed"] == [1.0]
     assert "reason" not in broken
+
+
+def test_a_message_that_is_no_event_is_counted(s3: Any, context: Context, capsys: Any) -> None:
+    assert s3
+    with pytest.raises(Failure):
+        lambda_handler({"what": "is this"}, context)
+    (failed,) = metrics_of(capsys)
+    assert failed["FilesFailed"] == [1.0]
+    assert failed["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+
+
+def test_saved_queries_ask_for_what_is_logged(s3: Any, context: Context, log: io.StringIO) -> None:
+    put(s3, "scan.json")
+    put(s3, "bad.json", body=BAD)
+    with pytest.raises(Failure):
+        lambda_handler(notification("scan.json", "bad.json"), context)
+    logged = {line["message"]: line for line in lines(log)}
+    dashboard = (Path(lambda_function.__file__).parent / "modules/monitoring/dashboard.tf").read_text()
+    queries = re.findall(r"fields (.*)\n +\| filter message = \"(\w+)\"\n +\| sort (\S+)", dashboard)
+    assert len(queries) == 2
+    for fields, message, order in queries:
+        assert {*fields.split(", "), order} - {"@timestamp"} <= set(logged[message])
 
 
 def test_reprocessing_is_counted(s3: Any, context: Context, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +313,8 @@ def test_nothing_of_one_invocation_shows_in_the_next(s3: Any, log: io.StringIO, 
     (line,) = lines(log)
     assert line["function_request_id"] == "second"
     assert (line["key"], line["reason"]) == ("good.json", "")
-    assert metrics_of(capsys)[0].keys() == {"_aws", "service", "FilesProcessed", "RecordsProcessed", "BytesRead"}
+    counted = {"FilesProcessed", "RecordsProcessed", "BytesRead", "ProcessingTime"}
+    assert metrics_of(capsys)[0].keys() == {"_aws", "service"} | counted
 
 
 def test_without_its_bucket_the_module_fails_to_load_with_one_clear_line() -> None:
