@@ -14,8 +14,8 @@ locals {
 
   # As in modules/monitoring/alarms.tf.
   alarms = [
-    "function-errors", "function-throttles", "function-duration", "rejected-files", "dead-letter-queue", "oldest-message",
-    "nothing-processed",
+    "function-errors", "function-throttles", "function-duration", "rejected-files", "failed-files", "lost-events",
+    "dead-letter-queue", "oldest-message", "nothing-processed",
   ]
 
   # dev carries the plain project name, which is also the beginning of every other environment's names. So no pattern

@@ -306,7 +306,7 @@ run "everything_is_named" {
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-function"].policy).Statement : sort(statement.Resource) if statement.Sid == "ManageAlarms"]) == jsonencode([[
-      for alarm in ["dead-letter-queue", "function-duration", "function-errors", "function-throttles", "nothing-processed", "oldest-message", "rejected-files"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-${alarm}"
+      for alarm in ["dead-letter-queue", "failed-files", "function-duration", "function-errors", "function-throttles", "lost-events", "nothing-processed", "oldest-message", "rejected-files"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-${alarm}"
     ]])
     error_message = "A deploy manages other alarms than the module makes: ${aws_iam_policy.github["prod-function"].policy}"
   }
@@ -320,24 +320,24 @@ run "alarms_that_the_module_makes" {
   }
 
   variables {
-    name              = "eyes"
-    account_id        = "111122223333"
-    region            = "us-east-1"
-    topic_arn         = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
-    alarm_arn_pattern = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*"
-    kms_key_arn       = "arn:aws:kms:us-east-1:111122223333:key/k"
-    alarm_emails      = []
-    saved_queries     = true
-    request_metrics   = true
+    name            = "eyes"
+    account_id      = "111122223333"
+    region          = "us-east-1"
+    topic_arn       = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+    alarm_arns      = []
+    kms_key_arn     = "arn:aws:kms:us-east-1:111122223333:key/k"
+    alarm_emails    = []
+    saved_queries   = true
+    request_metrics = true
     watched = {
       function_name          = "eyes-data-processor", timeout_seconds = 60, log_group_name = "/aws/lambda/eyes-data-processor"
       metrics_namespace      = "Eyes", raw_bucket = "eyes-raw", ingestion_queue = "eyes-ingestion", dead_letter_queue = "eyes-dead-letter"
-      oldest_message_seconds = 180
+      oldest_message_seconds = 180, redelivery_seconds = 365, most_at_once = 7
     }
   }
 
   assert {
-    condition     = sort(concat([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_name], aws_cloudwatch_metric_alarm.nothing_processed[*].alarm_name)) == tolist([for alarm in ["dead-letter-queue", "function-duration", "function-errors", "function-throttles", "nothing-processed", "oldest-message", "rejected-files"] : "eyes-${alarm}"])
+    condition     = sort(concat([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_name], aws_cloudwatch_metric_alarm.nothing_processed[*].alarm_name)) == tolist([for alarm in ["dead-letter-queue", "failed-files", "function-duration", "function-errors", "function-throttles", "lost-events", "nothing-processed", "oldest-message", "rejected-files"] : "eyes-${alarm}"])
     error_message = "An alarm came or went: name it in bootstrap/names.tf, or the apply roles cannot manage it."
   }
 }

@@ -87,9 +87,9 @@ data "aws_iam_policy_document" "key" {
     }
 
     condition {
-      test     = "ArnLike"
+      test     = "ArnEquals"
       variable = "aws:SourceArn"
-      values   = [var.alarm_arn_pattern]
+      values   = var.alarm_arns
     }
   }
 }

@@ -40,9 +40,9 @@ variable "notifying_bucket_arn" {
   nullable    = false
 }
 
-variable "alarm_arn_pattern" {
-  description = "Pattern of the ARNs of the alarms that CloudWatch sends to an encrypted topic."
-  type        = string
+variable "alarm_arns" {
+  description = "ARNs of the alarms that CloudWatch sends to an encrypted topic."
+  type        = list(string)
   nullable    = false
 }
 

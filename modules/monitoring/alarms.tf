@@ -6,12 +6,19 @@ locals {
   service        = { service = var.watched.function_name }
   requests       = { BucketName = var.watched.raw_bucket, FilterId = local.request_filter }
 
+  # The handler stops by itself 10 seconds before its time is up, so nothing takes much longer than that.
+  slow_seconds = min(0.8 * var.watched.timeout_seconds, var.watched.timeout_seconds - 12)
+
+  # A bad file comes back again and again. Looking back further than it stays away, an alarm goes off once for it.
+  file_period = 60 * ceil(var.watched.redelivery_seconds / 60) + 300
+  retries     = "The event is tried again: in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart. Then it waits in ${var.watched.dead_letter_queue}."
+
   # Each description says what to look at and what to do, for whoever is woken by it.
   alarms = {
     function-errors = {
       namespace   = "AWS/Lambda", metric = "Errors", dimensions = local.function
       statistic   = "Sum", period = 300, above = 0
-      description = "Invocations fail. Look at the newest ERROR lines of ${var.watched.log_group_name}: the reason is in them. A rejected file: have it mended and uploaded again. Anything else: the event is retried twice and then waits in ${var.watched.dead_letter_queue}."
+      description = "Invocations fail: in direct mode with every file that does, in queue mode when the function dies. Look at the newest ERROR lines of ${var.watched.log_group_name}: the reason is in them. A rejected file: have it mended and uploaded again. Anything else: remove the cause. ${local.retries}"
     }
     function-throttles = {
       namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.function
@@ -20,18 +27,29 @@ locals {
     }
     function-duration = {
       namespace   = "AWS/Lambda", metric = "Duration", dimensions = local.function
-      statistic   = "Maximum", period = 300, above = floor(var.watched.timeout_seconds * 1000 * 0.8)
-      description = "An invocation took more than 80 percent of its ${var.watched.timeout_seconds} seconds. Look at bytes_in and milliseconds in ${var.watched.log_group_name}. Raise timeout_seconds, or memory_mb, with which the processor gets faster."
+      statistic   = "Maximum", period = 300, above = floor(1000 * local.slow_seconds)
+      description = "An invocation took more than ${floor(local.slow_seconds)} of its ${var.watched.timeout_seconds} seconds; it gives up 10 seconds before the end. Look at bytes_in and milliseconds in ${var.watched.log_group_name}. Raise timeout_seconds, or memory_mb, with which the processor gets faster."
     }
     rejected-files = {
       namespace   = var.watched.metrics_namespace, metric = "FilesRejected", dimensions = local.service
+      statistic   = "Sum", period = local.file_period, above = 0
+      description = "Files break the input rules; nothing of them was written. Look at the lines with the message rejected in ${var.watched.log_group_name}: key, reason, record and field. Have the sender mend the file and upload it again. ${local.retries}"
+    }
+    failed-files = {
+      namespace   = var.watched.metrics_namespace, metric = "FilesFailed", dimensions = local.service
+      statistic   = "Sum", period = local.file_period, above = 0
+      description = "Files or messages could not be processed, and not because of what is in them. Look at the lines with the message failed in ${var.watched.log_group_name}: key and reason. Remove the cause. ${local.retries}"
+    }
+    lost-events = {
+      namespace   = "AWS/Lambda", metric = "DestinationDeliveryFailures", dimensions = local.function
       statistic   = "Sum", period = 300, above = 0
-      description = "Files break the input rules; nothing of them was written. Look at the lines with the message rejected in ${var.watched.log_group_name}: key, reason, record and field. Have the sender mend the file and upload it again."
+      description = "Lambda could not put failed events into ${var.watched.dead_letter_queue}, so they are gone; the uploads are not. Look at the queue, its key and the function's role: somebody changed them. Deploy again, which restores them, and let ./deploy.sh audit --repair send again what is missing."
     }
     dead-letter-queue = {
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = local.dead_letter
       statistic   = "Maximum", period = 300, above = 0
       description = "Events could not be processed and wait in ${var.watched.dead_letter_queue} for 14 days. Look at the messages: they name the object. Remove the cause, then upload the object again or send the event back to ${var.watched.ingestion_queue}."
+      missing     = "ignore" # SQS counts no longer after six hours in which nobody used the queue; its messages stay
     }
     oldest-message = {
       namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", dimensions = local.ingestion
@@ -54,7 +72,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.above
   evaluation_periods  = 1
-  treat_missing_data  = "notBreaching" # no uploads, no figures, no trouble
+  treat_missing_data  = lookup(each.value, "missing", "notBreaching") # no uploads, no figures, no trouble
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
   tags                = var.tags
@@ -71,19 +89,21 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   count = var.request_metrics ? 1 : 0
 
   alarm_name          = "${var.name}-nothing-processed"
-  alarm_description   = "Files were uploaded to ${var.watched.raw_bucket} and none came out, not even as rejected, for 15 minutes. Look at the bucket's event notification, the function's errors and throttles, and ${var.watched.ingestion_queue}. Then deploy again, which restores the notification, and upload the files again. Uploads of keys without .json alone raise it too."
+  alarm_description   = "Something was uploaded to ${var.watched.raw_bucket}, and for 15 minutes since then no file came out, not even as rejected or failed. Look at the bucket's event notification, the function's errors and throttles, and ${var.watched.ingestion_queue}. Then deploy again, which restores the notification, and let ./deploy.sh audit --repair send again what is missing. Keys without .json, and one upload that itself takes longer, raise it too. The next file that comes out ends it."
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 3
-  treat_missing_data  = "notBreaching"
+  treat_missing_data  = "ignore" # nothing has come out as yet, and nothing else was uploaded
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
   tags                = var.tags
 
+  # 0 when something came out, else 1 when something was uploaded. In a period in which nothing happened it stays as it
+  # was: so one upload is enough, and one whose outcome falls into the next period is none.
   metric_query {
     id          = "stuck"
     label       = "Uploads without any outcome"
-    expression  = "IF(uploads > 0 AND FILL(processed, 0) + FILL(rejected, 0) + FILL(gone, 0) == 0, uploads, 0)"
+    expression  = "FILL(IF(FILL(processed, 0) + FILL(rejected, 0) + FILL(failed, 0) + FILL(gone, 0) > 0, 0, IF(uploads > 0, 1)), REPEAT)"
     return_data = true
   }
 
@@ -100,7 +120,7 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   }
 
   dynamic "metric_query" {
-    for_each = { processed = "FilesProcessed", rejected = "FilesRejected", gone = "FilesGone" }
+    for_each = { processed = "FilesProcessed", rejected = "FilesRejected", failed = "FilesFailed", gone = "FilesGone" }
 
     content {
       id = metric_query.key

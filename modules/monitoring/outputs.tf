@@ -14,10 +14,14 @@ output "dashboard_name" {
 }
 
 output "planned" {
-  description = "Key of the topic, who is told, and the limit of each alarm on one metric, as planned."
+  description = "Key of the topic, who is told, and what the alarms watch, as planned."
   value = {
-    kms_key    = aws_sns_topic.alarms.kms_master_key_id
-    emails     = [for subscription in aws_sns_topic_subscription.email : subscription.endpoint]
-    thresholds = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => alarm.threshold }
+    kms_key = aws_sns_topic.alarms.kms_master_key_id
+    emails  = [for subscription in aws_sns_topic_subscription.email : subscription.endpoint]
+    alarms = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => {
+      metric  = "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic}"
+      of      = alarm.dimensions
+      goes_on = "${alarm.comparison_operator} ${alarm.threshold}, ${alarm.evaluation_periods} x ${alarm.period} s, missing: ${alarm.treat_missing_data}"
+    } }
   }
 }

@@ -22,9 +22,9 @@ variable "topic_arn" {
   nullable    = false
 }
 
-variable "alarm_arn_pattern" {
-  description = "Pattern of the ARNs of the alarms that may publish to the topic."
-  type        = string
+variable "alarm_arns" {
+  description = "ARNs of the alarms, which may publish to the topic, built from their names, so that its policy is readable in a plan."
+  type        = list(string)
   nullable    = false
 }
 
@@ -43,6 +43,8 @@ variable "watched" {
     - raw_bucket: bucket that uploads go to.
     - ingestion_queue, dead_letter_queue: names of the queues.
     - oldest_message_seconds: age of a message in the ingestion queue that is too much.
+    - redelivery_seconds: how long a message that failed stays away before the queue hands it over again.
+    - most_at_once: invocations at once that are allowed. Null: as many as the account allows.
   EOT
   type = object({
     function_name          = string
@@ -53,6 +55,8 @@ variable "watched" {
     ingestion_queue        = string
     dead_letter_queue      = string
     oldest_message_seconds = number
+    redelivery_seconds     = number
+    most_at_once           = number
   })
   nullable = false
 }

@@ -20,6 +20,10 @@ locals {
   metrics_namespace = "RetinaScanPipeline"
   log_group_name    = "/aws/lambda/${local.function_name}"
   queues            = { ingestion = "${var.name_prefix}-ingestion", dead_letter = "${var.name_prefix}-dead-letter" }
+  alarms = [ # those of modules/monitoring
+    "function-errors", "function-throttles", "function-duration", "rejected-files", "failed-files", "lost-events",
+    "dead-letter-queue", "oldest-message", "nothing-processed",
+  ]
   buckets = {
     raw       = "${var.name_prefix}-raw-data-${terraform_data.bucket_suffix.output}"
     processed = "${var.name_prefix}-processed-data-${terraform_data.bucket_suffix.output}"
@@ -28,13 +32,13 @@ locals {
 
   # ARNs are built from the names chosen here, not read from resources: no cycles between key, bucket, queue, role and
   # function, and every policy is readable in a plan.
-  in_account        = "${var.region}:${var.account_id}"
-  function_arn      = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}:${module.lambda.alias}"
-  log_group_arn     = "arn:${local.partition}:logs:${local.in_account}:log-group:${local.log_group_name}"
-  queue_arn_prefix  = "arn:${local.partition}:sqs:${local.in_account}:"
-  queue_arns        = { for role, name in local.queues : role => "${local.queue_arn_prefix}${name}" }
-  alarm_arn_pattern = "arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${var.name_prefix}-*"
-  bucket_arns       = { for role, name in local.buckets : role => "arn:${local.partition}:s3:::${name}" }
+  in_account       = "${var.region}:${var.account_id}"
+  function_arn     = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}:${module.lambda.alias}"
+  log_group_arn    = "arn:${local.partition}:logs:${local.in_account}:log-group:${local.log_group_name}"
+  queue_arn_prefix = "arn:${local.partition}:sqs:${local.in_account}:"
+  queue_arns       = { for role, name in local.queues : role => "${local.queue_arn_prefix}${name}" }
+  alarm_arns       = [for alarm in local.alarms : "arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${var.name_prefix}-${alarm}"]
+  bucket_arns      = { for role, name in local.buckets : role => "arn:${local.partition}:s3:::${name}" }
 }
 
 module "kms" {
@@ -47,7 +51,7 @@ module "kms" {
   deletion_window_days = var.data.force_destroy ? 7 : 30
   log_group_arns       = [local.log_group_arn]
   notifying_bucket_arn = local.bucket_arns.raw
-  alarm_arn_pattern    = local.alarm_arn_pattern
+  alarm_arns           = local.alarm_arns
   tags                 = local.tags
 }
 
@@ -152,16 +156,16 @@ module "lambda" {
 module "monitoring" {
   source = "../monitoring"
 
-  name              = var.name_prefix
-  account_id        = var.account_id
-  region            = var.region
-  topic_arn         = "arn:${local.partition}:sns:${local.in_account}:${var.name_prefix}-alarms"
-  alarm_arn_pattern = local.alarm_arn_pattern
-  kms_key_arn       = module.kms.arn
-  alarm_emails      = var.monitoring.alarm_emails
-  saved_queries     = var.monitoring.saved_queries
-  request_metrics   = var.monitoring.request_metrics
-  tags              = local.tags
+  name            = var.name_prefix
+  account_id      = var.account_id
+  region          = var.region
+  topic_arn       = "arn:${local.partition}:sns:${local.in_account}:${var.name_prefix}-alarms"
+  alarm_arns      = local.alarm_arns
+  kms_key_arn     = module.kms.arn
+  alarm_emails    = var.monitoring.alarm_emails
+  saved_queries   = var.monitoring.saved_queries
+  request_metrics = var.monitoring.request_metrics
+  tags            = local.tags
 
   watched = {
     function_name          = module.lambda.function_name
@@ -172,5 +176,7 @@ module "monitoring" {
     ingestion_queue        = local.queues.ingestion
     dead_letter_queue      = local.queues.dead_letter
     oldest_message_seconds = 3 * var.function.timeout_seconds
+    redelivery_seconds     = local.visibility_timeout_seconds
+    most_at_once           = var.ingestion.mode == "queue" ? var.ingestion.maximum_concurrency : var.function.reserved_concurrency
   }
 }

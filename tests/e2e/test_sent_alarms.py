@@ -44,6 +44,8 @@ def notified(dev: Pipeline, inbox: str) -> dict[str, str]:
         "function-throttles",
         "function-duration",
         "rejected-files",
+        "failed-files",
+        "lost-events",
         "dead-letter-queue",
         "oldest-message",
     ],

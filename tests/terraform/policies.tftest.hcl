@@ -298,6 +298,32 @@ run "states" {
   }
 }
 
+run "alarms" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  assert {
+    condition = jsonencode(module.monitoring.planned.alarms) == jsonencode({ for name, alarm in {
+      dead-letter-queue  = ["AWS/SQS ApproximateNumberOfMessagesVisible Maximum", { QueueName = "eyes-dead-letter" }, "0, 1 x 300 s, missing: ignore"]
+      failed-files       = ["RetinaScanPipeline FilesFailed Sum", { service = "eyes-data-processor" }, "0, 1 x 720 s, missing: notBreaching"]
+      function-duration  = ["AWS/Lambda Duration Maximum", { FunctionName = "eyes-data-processor" }, "48000, 1 x 300 s, missing: notBreaching"]
+      function-errors    = ["AWS/Lambda Errors Sum", { FunctionName = "eyes-data-processor" }, "0, 1 x 300 s, missing: notBreaching"]
+      function-throttles = ["AWS/Lambda Throttles Sum", { FunctionName = "eyes-data-processor" }, "0, 1 x 300 s, missing: notBreaching"]
+      lost-events        = ["AWS/Lambda DestinationDeliveryFailures Sum", { FunctionName = "eyes-data-processor" }, "0, 1 x 300 s, missing: notBreaching"]
+      oldest-message     = ["AWS/SQS ApproximateAgeOfOldestMessage Maximum", { QueueName = "eyes-ingestion" }, "180, 1 x 300 s, missing: notBreaching"]
+      rejected-files     = ["RetinaScanPipeline FilesRejected Sum", { service = "eyes-data-processor" }, "0, 1 x 720 s, missing: notBreaching"]
+    } : name => { goes_on = "GreaterThanThreshold ${alarm[2]}", metric = alarm[0], of = alarm[1] } })
+    error_message = "An alarm watches something else: ${jsonencode(module.monitoring.planned.alarms)}"
+  }
+  assert {
+    condition     = toset(local.alarms) == toset(concat(keys(module.monitoring.planned.alarms), ["nothing-processed"]))
+    error_message = "An alarm came or went: name it in modules/pipeline, or it may not send."
+  }
+}
+
 run "log_bucket_policy" {
   command = plan
 
@@ -352,7 +378,9 @@ run "key_policy" {
         Sid    = "Alarms", Effect = "Allow", Resource = "*", Principal = { Service = "cloudwatch.amazonaws.com" }
         Action = ["kms:GenerateDataKey", "kms:Decrypt"]
         Condition = {
-          ArnLike      = { "aws:SourceArn" = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*" }
+          ArnEquals = { "aws:SourceArn" = [
+            for alarm in ["function-errors", "function-throttles", "function-duration", "rejected-files", "failed-files", "lost-events", "dead-letter-queue", "oldest-message", "nothing-processed"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-${alarm}"
+          ] }
           StringEquals = { "aws:SourceAccount" = "111122223333" }
         }
       },
@@ -411,7 +439,9 @@ run "topic_policy" {
         Sid      = "AlarmsPublish", Effect = "Allow", Action = "sns:Publish", Principal = { Service = "cloudwatch.amazonaws.com" }
         Resource = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
         Condition = {
-          ArnLike      = { "aws:SourceArn" = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*" }
+          ArnEquals = { "aws:SourceArn" = [
+            for alarm in ["function-errors", "function-throttles", "function-duration", "rejected-files", "failed-files", "lost-events", "dead-letter-queue", "oldest-message", "nothing-processed"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-${alarm}"
+          ] }
           StringEquals = { "aws:SourceAccount" = "111122223333" }
         }
       },
@@ -557,7 +587,7 @@ run "key" {
     deletion_window_days = 30
     log_group_arns       = ["arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"]
     notifying_bucket_arn = "arn:aws:s3:::eyes-raw"
-    alarm_arn_pattern    = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*"
+    alarm_arns           = []
   }
 
   assert {
@@ -672,42 +702,48 @@ run "monitoring" {
   }
 
   variables {
-    name              = "eyes"
-    topic_arn         = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
-    alarm_arn_pattern = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-*"
-    kms_key_arn       = "arn:aws:kms:us-east-1:111122223333:key/k"
-    alarm_emails      = ["oncall@example.org"]
-    saved_queries     = true
-    request_metrics   = true
+    name            = "eyes"
+    topic_arn       = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+    alarm_arns      = ["arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-function-errors"]
+    kms_key_arn     = "arn:aws:kms:us-east-1:111122223333:key/k"
+    alarm_emails    = ["oncall@example.org"]
+    saved_queries   = true
+    request_metrics = true
     watched = {
       function_name          = "eyes-data-processor", timeout_seconds = 60, log_group_name = "/aws/lambda/eyes-data-processor"
       metrics_namespace      = "Eyes", raw_bucket = "eyes-raw", ingestion_queue = "eyes-ingestion", dead_letter_queue = "eyes-dead-letter"
-      oldest_message_seconds = 180
+      oldest_message_seconds = 180, redelivery_seconds = 365, most_at_once = 7
     }
   }
 
   assert {
-    condition = jsonencode({ for name, alarm in aws_cloudwatch_metric_alarm.this : name => "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic} > ${alarm.threshold} of ${join(",", values(alarm.dimensions))}" }) == jsonencode({
-      function-errors    = "AWS/Lambda Errors Sum > 0 of eyes-data-processor"
-      function-throttles = "AWS/Lambda Throttles Sum > 0 of eyes-data-processor"
-      function-duration  = "AWS/Lambda Duration Maximum > 48000 of eyes-data-processor"
-      rejected-files     = "Eyes FilesRejected Sum > 0 of eyes-data-processor"
-      dead-letter-queue  = "AWS/SQS ApproximateNumberOfMessagesVisible Maximum > 0 of eyes-dead-letter"
-      oldest-message     = "AWS/SQS ApproximateAgeOfOldestMessage Maximum > 180 of eyes-ingestion"
-    })
-    error_message = "An alarm watches something else."
-  }
-  assert {
-    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.this) : alarm.comparison_operator == "GreaterThanThreshold" && alarm.treat_missing_data == "notBreaching" && length(alarm.alarm_description) > 100])
-    error_message = "An alarm does not say what to look at and what to do."
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) : length(alarm.alarm_description) > 100 && length(alarm.alarm_description) <= 1024])
+    error_message = "An alarm does not say what to look at and what to do, or more than AWS takes."
   }
   assert {
     condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) : alarm.alarm_actions == toset(["arn:aws:sns:us-east-1:111122223333:eyes-alarms"]) && alarm.ok_actions == toset(["arn:aws:sns:us-east-1:111122223333:eyes-alarms"])])
     error_message = "An alarm tells nobody."
   }
   assert {
-    condition     = [for query in aws_cloudwatch_metric_alarm.nothing_processed[0].metric_query : query.expression if query.return_data == true] == ["IF(uploads > 0 AND FILL(processed, 0) + FILL(rejected, 0) + FILL(gone, 0) == 0, uploads, 0)"]
-    error_message = "The alarm for uploads that nobody processes watches something else."
+    condition = jsonencode({ for query in aws_cloudwatch_metric_alarm.nothing_processed[0].metric_query : query.id => query.return_data == true ? query.expression : "${query.metric[0].namespace} ${query.metric[0].metric_name} ${query.metric[0].stat} ${query.metric[0].period} ${jsonencode(query.metric[0].dimensions)}" }) == jsonencode({
+      failed    = "Eyes FilesFailed Sum 300 {\"service\":\"eyes-data-processor\"}"
+      gone      = "Eyes FilesGone Sum 300 {\"service\":\"eyes-data-processor\"}"
+      processed = "Eyes FilesProcessed Sum 300 {\"service\":\"eyes-data-processor\"}"
+      rejected  = "Eyes FilesRejected Sum 300 {\"service\":\"eyes-data-processor\"}"
+      stuck     = "FILL(IF(FILL(processed, 0) + FILL(rejected, 0) + FILL(failed, 0) + FILL(gone, 0) > 0, 0, IF(uploads > 0, 1)), REPEAT)"
+      uploads   = "AWS/S3 PutRequests Sum 300 {\"BucketName\":\"eyes-raw\",\"FilterId\":\"EntireBucket\"}"
+    })
+    error_message = "The alarm for uploads that nobody processes watches something else: ${jsonencode(aws_cloudwatch_metric_alarm.nothing_processed[0].metric_query)}"
+  }
+  assert {
+    condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.nothing_processed :
+      alarm.comparison_operator == "GreaterThanThreshold" && alarm.threshold == 0 && alarm.evaluation_periods == 3 && alarm.datapoints_to_alarm == null && alarm.treat_missing_data == "ignore"
+    ])
+    error_message = "Nothing processed for 15 minutes must raise the alarm, and silence must not end it."
+  }
+  assert {
+    condition     = aws_s3_bucket_metric.uploads[0].bucket == "eyes-raw" && aws_s3_bucket_metric.uploads[0].name == "EntireBucket" && length(aws_s3_bucket_metric.uploads[0].filter) == 0
+    error_message = "The requests of another bucket, or not all, are counted."
   }
   assert {
     condition     = aws_sns_topic.alarms.name == "eyes-alarms" && aws_sns_topic.alarms.kms_master_key_id == "arn:aws:kms:us-east-1:111122223333:key/k"
@@ -718,12 +754,88 @@ run "monitoring" {
     error_message = "The addresses are not subscribed."
   }
   assert {
-    condition     = join(" ", [for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : widget.type]) == "metric metric metric metric metric metric metric metric metric"
-    error_message = "The dashboard lacks a widget."
+    condition = jsonencode([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets :
+      { title = widget.properties.title, metrics = [for metric in try(widget.properties.metrics, []) : join(" ", [for part in metric : part if try(tostring(part), null) != null])] }
+      ]) == jsonencode([
+      { title = "Alarms", metrics = [] },
+      { title = "Files: what became of them", metrics = [
+        "Eyes FilesProcessed service eyes-data-processor", "Eyes FilesRejected service eyes-data-processor",
+        "Eyes FilesFailed service eyes-data-processor", "Eyes FilesGone service eyes-data-processor",
+        "AWS/S3 PutRequests BucketName eyes-raw FilterId EntireBucket",
+      ] },
+      { title = "Records in and out: the same number, as a file is taken whole or not at all", metrics = ["Eyes RecordsProcessed service eyes-data-processor"] },
+      { title = "Rejected files by reason", metrics = [""] },
+      { title = "Milliseconds for a file that was processed", metrics = [for statistic in ["p50", "p99", "Maximum"] : "Eyes ProcessingTime service eyes-data-processor"] },
+      { title = "Milliseconds for an invocation, of one file or a batch", metrics = [for statistic in ["p50", "Maximum"] : "AWS/Lambda Duration FunctionName eyes-data-processor"] },
+      { title = "Invocations at once", metrics = ["AWS/Lambda ConcurrentExecutions FunctionName eyes-data-processor"] },
+      { title = "Events in the ingestion queue", metrics = [
+        "AWS/SQS ApproximateNumberOfMessagesVisible QueueName eyes-ingestion", "AWS/SQS ApproximateNumberOfMessagesNotVisible QueueName eyes-ingestion",
+        "AWS/SQS ApproximateAgeOfOldestMessage QueueName eyes-ingestion",
+      ] },
+      { title = "Errors and throttles", metrics = [
+        "AWS/Lambda Errors FunctionName eyes-data-processor", "AWS/Lambda Throttles FunctionName eyes-data-processor",
+        "AWS/Lambda DestinationDeliveryFailures FunctionName eyes-data-processor",
+      ] },
+      { title = "Failed events in the dead-letter queue", metrics = ["AWS/SQS ApproximateNumberOfMessagesVisible QueueName eyes-dead-letter"] },
+      { title = "Cost: invocations and their time", metrics = ["AWS/Lambda Invocations FunctionName eyes-data-processor", "AWS/Lambda Duration FunctionName eyes-data-processor"] },
+      { title = "Cost: requests to the raw bucket and the ingestion queue", metrics = [
+        "AWS/S3 AllRequests BucketName eyes-raw FilterId EntireBucket", "AWS/SQS NumberOfMessagesReceived QueueName eyes-ingestion",
+        "AWS/SQS NumberOfEmptyReceives QueueName eyes-ingestion",
+      ] },
+      { title = "Cost: bytes read", metrics = ["Eyes BytesRead service eyes-data-processor"] },
+    ])
+    error_message = "The dashboard shows something else: ${aws_cloudwatch_dashboard.this.dashboard_body}"
   }
   assert {
-    condition     = keys(aws_cloudwatch_query_definition.this) == ["rejected-files", "slowest-files"]
-    error_message = "The saved queries are missing."
+    condition = jsonencode({ for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : widget.properties.title => [for limit in try(widget.properties.annotations.horizontal, []) : "${limit.value} ${limit.label}"] if length(try(widget.properties.annotations.horizontal, [])) > 0 }) == jsonencode({
+      "Events in the ingestion queue"                          = ["180 too old"]
+      "Invocations at once"                                    = ["7 allowed"]
+      "Milliseconds for an invocation, of one file or a batch" = ["60000 time limit"]
+    })
+    error_message = "The dashboard shows other limits: ${aws_cloudwatch_dashboard.this.dashboard_body}"
+  }
+  assert {
+    condition     = jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets[0].properties.alarms == ["arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-function-errors"]
+    error_message = "The dashboard does not show the alarms."
+  }
+  assert {
+    condition     = strcontains(aws_cloudwatch_dashboard.this.dashboard_body, "SEARCH('{Eyes,reason,service} MetricName=\\\"FilesRejected\\\" service=\\\"eyes-data-processor\\\"', 'Sum', 300)")
+    error_message = "The dashboard does not tell the reasons of rejections: ${aws_cloudwatch_dashboard.this.dashboard_body}"
+  }
+  assert {
+    condition = jsonencode({ for name, query in aws_cloudwatch_query_definition.this : name => [query.name, query.log_group_names, [for line in split("\n", trimspace(query.query_string)) : trimspace(line)]] }) == jsonencode({
+      rejected-files = ["eyes/rejected-files", ["/aws/lambda/eyes-data-processor"], ["fields @timestamp, key, version_id, reason", "| filter message = \"rejected\"", "| sort @timestamp desc", "| limit 100"]]
+      slowest-files  = ["eyes/slowest-files", ["/aws/lambda/eyes-data-processor"], ["fields @timestamp, key, milliseconds, bytes_in, records, rounds", "| filter message = \"processed\"", "| sort milliseconds desc", "| limit 100"]]
+    })
+    error_message = "A saved query looks for something else: ${jsonencode(aws_cloudwatch_query_definition.this)}"
+  }
+}
+
+run "shortest_time_limit" {
+  command = plan
+
+  module {
+    source = "./modules/monitoring"
+  }
+
+  variables {
+    name            = "eyes"
+    topic_arn       = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+    alarm_arns      = []
+    kms_key_arn     = "arn:aws:kms:us-east-1:111122223333:key/k"
+    alarm_emails    = []
+    saved_queries   = true
+    request_metrics = true
+    watched = {
+      function_name          = "eyes-data-processor", timeout_seconds = 20, log_group_name = "/aws/lambda/eyes-data-processor"
+      metrics_namespace      = "Eyes", raw_bucket = "eyes-raw", ingestion_queue = "eyes-ingestion", dead_letter_queue = "eyes-dead-letter"
+      oldest_message_seconds = 60, redelivery_seconds = 120, most_at_once = null
+    }
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["function-duration"].threshold == 8000
+    error_message = "The function stops after 10 of 20 seconds: the alarm must go off before."
   }
 }
 
