@@ -58,8 +58,8 @@ variable "environments" {
     - log_retention_days: how long the function's log is kept.
     - access_log_days: how long the buckets' access logs are kept.
     - noncurrent_version_days: how long overwritten and deleted objects stay recoverable.
-    - archive_after_days: when raw objects move to cheaper storage. Null: never.
-    - object_lock_days: how long nobody can delete a version; only for new buckets. Null: no lock.
+    - archive_after_days: when raw objects of 128 KB and more move to cheaper storage. Null: never.
+    - object_lock_days: how long nobody can delete a version. Set or unset later, Terraform replaces the buckets. Null: no lock.
     - private_network: a network of the function's own without a way to the internet: two availability_zones, and its cidr_block. Null: none.
     - permissions_boundary: name of the policy that bounds the function's role. bootstrap makes one where GitHub deploys. Null: none.
     - alarm_emails: addresses that alarms are sent to.
@@ -178,6 +178,16 @@ variable "environments" {
   }
 
   validation {
+    condition     = alltrue([for e in values(var.environments) : coalesce(e.object_lock_days, 1) <= 36500])
+    error_message = "object_lock_days is longer than S3 can promise. Use at most 36500, which is a hundred years."
+  }
+
+  validation {
+    condition     = alltrue([for e in values(var.environments) : e.permissions_boundary == null ? true : can(regex("^[A-Za-z0-9+=,.@_-]{1,128}$", e.permissions_boundary))])
+    error_message = "permissions_boundary is not the name of a policy. Use the plain name, without arn: and without a path."
+  }
+
+  validation {
     condition     = alltrue([for e in values(var.environments) : e.object_lock_days == null || !coalesce(e.force_destroy, false)])
     error_message = "object_lock_days and force_destroy contradict each other: locked versions cannot be destroyed. Leave one of them out."
   }
@@ -199,8 +209,12 @@ variable "environments" {
 
   validation {
     condition = alltrue([for e in values(var.environments) : e.private_network == null ? true :
-      can(cidrhost(e.private_network.cidr_block, 0)) && try(tonumber(split("/", e.private_network.cidr_block)[1]) >= 16 && tonumber(split("/", e.private_network.cidr_block)[1]) <= 24, false)
+      # Only of IPv4 there is a mask; the first address has no bit set beyond it.
+      can(cidrnetmask(e.private_network.cidr_block)) && try(
+        cidrhost(e.private_network.cidr_block, 0) == split("/", e.private_network.cidr_block)[0] &&
+        tonumber(split("/", e.private_network.cidr_block)[1]) >= 16 && tonumber(split("/", e.private_network.cidr_block)[1]) <= 24, false
+      )
     ])
-    error_message = "cidr_block is not a range that a network can have. Use one from /16 to /24, for example 10.0.0.0/24."
+    error_message = "cidr_block is not a range that a network can have. Use one of IPv4 from /16 to /24, named by its first address, for example 10.0.0.0/24."
   }
 }

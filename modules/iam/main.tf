@@ -124,4 +124,22 @@ data "aws_iam_policy_document" "execution" {
       resources = ["*"]
     }
   }
+
+  dynamic "statement" {
+    for_each = var.private_network ? ["network"] : []
+
+    content {
+      # Lambda does so from outside of the function. What the function's code asks for carries the function's ARN.
+      sid       = "NotFromTheCode"
+      effect    = "Deny"
+      actions   = ["ec2:*"]
+      resources = ["*"]
+
+      condition {
+        test     = "Null"
+        variable = "lambda:SourceFunctionArn"
+        values   = ["false"]
+      }
+    }
+  }
 }

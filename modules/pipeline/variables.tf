@@ -68,7 +68,7 @@ variable "data" {
   description = <<-EOT
     How the buckets keep what they hold, in days. Null: never.
     - noncurrent_version_days: overwritten and deleted objects stay recoverable for so long.
-    - archive_after_days: raw objects move to cheaper storage after so long.
+    - archive_after_days: raw objects of 128 KB and more move to cheaper storage after so long.
     - object_lock_days: nobody can delete a version for so long.
     - access_log_days: access logs are kept for so long.
     - force_destroy: whether destroy may delete buckets that hold objects.

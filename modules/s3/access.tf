@@ -42,8 +42,9 @@ locals {
       sid = "DenyOtherAccounts", action = "s3:*", resources = local.everything
       conditions = [
         { test = "StringNotEquals", variable = "aws:PrincipalAccount", value = var.account_id },
-        # AWS's own services, such as the one that delivers access logs, belong to no account.
-        { test = "Bool", variable = "aws:PrincipalIsAWSService", value = "false" },
+        # AWS's own services, such as the one that delivers access logs, belong to no account. IfExists, as a request
+        # without credentials does not say what it is.
+        { test = "BoolIfExists", variable = "aws:PrincipalIsAWSService", value = "false" },
       ]
     },
   ])

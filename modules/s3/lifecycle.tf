@@ -39,7 +39,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
       transition {
         days          = rule.value
-        storage_class = "GLACIER_IR" # read like any other object, and cheaper when that is rare
+        storage_class = "GLACIER_IR" # read like any other object, and cheaper when that is rare; S3 leaves those under 128 KB
       }
     }
   }

@@ -48,7 +48,7 @@ variable "lifecycle_days" {
   description = <<-EOT
     When objects move or go, in days. Null: never.
     - noncurrent: overwritten and deleted objects stay recoverable for so long.
-    - archive: current objects move to Glacier Instant Retrieval after so long.
+    - archive: current objects of 128 KB and more move to Glacier Instant Retrieval after so long.
     - expire: current objects are deleted after so long.
   EOT
   type = object({
@@ -60,7 +60,7 @@ variable "lifecycle_days" {
 }
 
 variable "object_lock_days" {
-  description = "Days in which nobody, administrators with a special permission apart, can delete a version. Null: no object lock. It can only be chosen when the bucket is made."
+  description = "Days in which nobody, administrators with a special permission apart, can delete a version. Null: no object lock. Set or unset later, Terraform replaces the bucket."
   type        = number
   default     = null
 }

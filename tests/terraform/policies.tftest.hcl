@@ -121,7 +121,7 @@ run "data_bucket_policies" {
           Sid      = "DenyOtherAccounts", Effect = "Deny", Principal = "*", Action = "s3:*"
           Resource = ["arn:aws:s3:::eyes-${suffix}/*", "arn:aws:s3:::eyes-${suffix}"]
           Condition = {
-            Bool            = { "aws:PrincipalIsAWSService" = "false" }
+            BoolIfExists    = { "aws:PrincipalIsAWSService" = "false" }
             StringNotEquals = { "aws:PrincipalAccount" = "111122223333" }
           }
         },
@@ -565,6 +565,13 @@ run "private_network_role" {
       ]
     }])
     error_message = "The role cannot attach the function to its network, or can do more: ${output.policy}"
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(output.policy).Statement : statement if statement.Effect == "Deny"]) == jsonencode([{
+      Sid       = "NotFromTheCode", Effect = "Deny", Action = "ec2:*", Resource = "*"
+      Condition = { Null = { "lambda:SourceFunctionArn" = "false" } }
+    }])
+    error_message = "The function's own code can change the network: ${output.policy}"
   }
   assert {
     condition = jsonencode(jsondecode(aws_iam_role.execution.assume_role_policy).Statement) == jsonencode([

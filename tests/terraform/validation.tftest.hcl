@@ -284,6 +284,51 @@ run "network_that_is_none" {
   }
 }
 
+run "network_named_by_another_address" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.0.0.5/24" } } }
+  }
+}
+
+run "network_of_ipv6" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "fd00::/24" } } }
+  }
+}
+
+run "network_too_small" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { private_network = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.0.0.0/25" } } }
+  }
+}
+
+run "boundary_by_its_arn" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { permissions_boundary = "arn:aws:iam::111122223333:policy/bounds" } }
+  }
+}
+
+run "locked_for_more_than_a_century" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { object_lock_days = 36501 } }
+  }
+}
+
 run "project_name_in_capitals" {
   command         = plan
   expect_failures = [var.project_name]
