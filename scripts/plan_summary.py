@@ -38,13 +38,23 @@ def summary(plan: dict[str, Any], environment: str) -> tuple[list[str], list[str
     return lines + [f"output   {name}" for name in outputs], lost
 
 
+def warnings(plan: dict[str, Any]) -> list[str]:
+    """Return what the failed checks say, which the plan shows without their text."""
+    failed = [
+        check for check in plan.get("checks", []) if check["address"]["kind"] == "check" and check["status"] == "fail"
+    ]
+    problems = [problem for check in failed for found in check["instances"] for problem in found.get("problems", [])]
+    return [f"WARNING: {problem['message']}" for problem in problems]
+
+
 def main() -> None:
     """Print the summary of the plan on standard input."""
     parser = argparse.ArgumentParser(description="Say in short what a saved plan will do.")
     parser.add_argument("environment")
     parser.add_argument("--refuse-data-loss", action="store_true")
     options = parser.parse_args()
-    lines, lost = summary(json.load(sys.stdin), options.environment)
+    plan = json.load(sys.stdin)
+    lines, lost = summary(plan, options.environment)
     if options.refuse_data_loss:
         for line in lost:
             print(line, file=sys.stderr)
@@ -52,7 +62,7 @@ def main() -> None:
     counts = {word: sum(line.startswith(word) for line in lines) for word in [*WORDS.values(), "output"]}
     total = ", ".join(f"{number} to {word}" for word, number in counts.items() if number and word != "output")
     text = [*lines, f"Plan for {options.environment}: {total or ('outputs only' if lines else 'no changes')}."]
-    text += lost
+    text += warnings(plan) + lost
     print("\n".join(text))
     if page := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(page).open("a") as file:

@@ -90,6 +90,7 @@ def test_events() -> None:
         "deploy": {"push": {"branches": ["main"]}},
         "pull-request": {"pull_request": None},
         "drift": {"schedule": [{"cron": "17 3 * * *"}], "workflow_dispatch": None},
+        "tests-of-the-tests": {"schedule": [{"cron": "43 2 * * 0"}], "workflow_dispatch": None},
     }
 
 
@@ -105,7 +106,8 @@ def test_only_jobs_of_a_github_environment_come_near_credentials(workflow: str, 
         assert "secrets." not in json.dumps(job)
         assert job["permissions"] == {"contents": "read"}
         assert setup_inputs(job, PROD_TOO) == {}
-        assert commands(job) == ["./tests/run.sh"]
+        part = f" {name}" if workflow == "tests-of-the-tests" else ""
+        assert commands(job) == [f"./tests/run.sh{part}"]
 
 
 @each_job

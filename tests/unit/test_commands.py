@@ -1,5 +1,6 @@
 """Bad use of the commands is answered in one line with cause and remedy, before anything happens."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.controls.break_controls import BREAKS
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "mkdir", "sed", "uname")
@@ -155,3 +158,25 @@ def test_the_documented_costs_are_the_computed_ones() -> None:
     tables = run(sys.executable, "scripts/cost.py").stdout
     assert tables.count("|---|---|") == 2
     assert tables in (ROOT / "docs/security.md").read_text()
+
+
+def test_every_control_that_is_taken_away_is_still_there() -> None:
+    assert [entry.control for entry in BREAKS if entry.old not in (ROOT / entry.path).read_text()] == []
+    assert len({entry.control for entry in BREAKS}) == len(BREAKS)
+
+
+def test_the_summary_of_a_plan_tells_what_failed_checks_say() -> None:
+    def check(kind: str, status: str, message: str) -> dict[str, object]:
+        problems = [{"message": message}] if status == "fail" else []
+        instances = [{"status": status, "problems": problems}]
+        return {"address": {"kind": kind}, "status": status, "instances": instances}
+
+    checks = [
+        check("check", "fail", "Nobody is told. Set alarm_emails."),
+        check("check", "pass", ""),
+        check("var", "fail", "No."),
+    ]
+    plan = json.dumps({"resource_changes": [], "checks": checks})
+    summary = [sys.executable, "scripts/plan_summary.py", "prod"]
+    result = subprocess.run(summary, cwd=ROOT, input=plan, capture_output=True, text=True, check=True)
+    assert result.stdout == "Plan for prod: no changes.\nWARNING: Nobody is told. Set alarm_emails.\n"
