@@ -155,15 +155,15 @@ class Pipeline:
     aws: LocalAws
     outputs: dict[str, Any]
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, keys: tuple[str, str] = ("test", "test")) -> Any:
         environment = self.aws.environment()
         return boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=environment["AWS_ENDPOINT_URL"],
             verify=environment["AWS_CA_BUNDLE"],
             region_name=environment["AWS_REGION"],
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
+            aws_access_key_id=keys[0],
+            aws_secret_access_key=keys[1],
         )
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from conftest import RECORDS, ROOT, Pipeline, wait_for
 from local_aws import LocalAws
 
@@ -34,15 +35,17 @@ def without(dev: Pipeline, action: str) -> Iterator[None]:
         dev.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
 
 
+@pytest.mark.usefixtures("quick_redelivery")
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
-def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(dev: Pipeline, action: str) -> None:
+def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(pipeline: Pipeline, action: str) -> None:
     key = f"permission/{action[3:]}.json"
-    with without(dev, action):
-        dev.upload(key, RECORDS)
-        failure = dev.await_failure()
-        assert f"{action[3:]} AccessDenied" in failure["responsePayload"]["errorMessage"]
-        assert dev.result(key) is None
-    dev.await_result(key, dev.upload(key, RECORDS))
+    with without(pipeline, action):
+        pipeline.upload(key, RECORDS)
+        assert key in json.dumps(pipeline.await_failure())
+        told = [line for line in pipeline.log() if f"{action[3:]} AccessDenied" in line and key in line]
+        assert told, pipeline.log()
+        assert pipeline.result(key) is None
+    pipeline.await_result(key, pipeline.upload(key, RECORDS))
 
 
 def broken_at_the_end() -> bytes:
@@ -151,10 +154,49 @@ def test_a_broken_download_goes_on_where_it_broke_unless_the_permission_is_missi
                 assert dev.result("lost.json") is None
 
 
-def test_cloudsplaining_finds_nothing_in_the_role(dev: Pipeline, tmp_path: Path) -> None:
+def cloudsplaining(dev: Pipeline, folder: Path, *ignored: str) -> str:
+    """Return what the scanner finds in the role, apart from actions to ignore."""
     policy = dev.iam.get_role_policy(RoleName=dev.function, PolicyName="pipeline")["PolicyDocument"]
-    file = tmp_path / "policy.json"
-    file.write_text(json.dumps(policy))
-    scanner = [str(ROOT / ".venv/scanners/bin/cloudsplaining"), "scan-policy-file", "--input-file", str(file)]
-    run = subprocess.run(scanner, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout) == (0, "There were no results found.\n")
+    (folder / "policy.json").write_text(json.dumps(policy))
+    (folder / "ignored.json").write_text(json.dumps({"exclude-actions": list(ignored)}))  # which is YAML, too
+    scanner = [str(ROOT / ".venv/scanners/bin/cloudsplaining"), "scan-policy-file"]
+    files = ["--input-file", str(folder / "policy.json"), "--exclusions-file", str(folder / "ignored.json")]
+    run = subprocess.run(scanner + files, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_cloudsplaining_finds_nothing_in_the_role(dev: Pipeline, tmp_path: Path) -> None:
+    assert cloudsplaining(dev, tmp_path) == "There were no results found.\n"
+
+
+OTHER_ACCOUNT = "444455556666"
+
+
+def test_another_account_gets_nothing_even_where_a_statement_lets_it_in(pipeline: Pipeline) -> None:
+    iam = pipeline.client("iam", (OTHER_ACCOUNT, "test"))  # the local AWS takes a number for the root of that account
+    iam.create_user(UserName="stranger")
+    anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    iam.put_user_policy(UserName="stranger", PolicyName="all", PolicyDocument=json.dumps(anything))
+    key = iam.create_access_key(UserName="stranger")["AccessKey"]
+    stranger = pipeline.client("s3", (key["AccessKeyId"], key["SecretAccessKey"]))
+    bucket = pipeline.raw
+    policy = json.loads(pipeline.s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    let_in: dict[str, Any] = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{OTHER_ACCOUNT}:root"}}
+    let_in |= {"Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"}
+    others = [statement for statement in policy["Statement"] if statement["Sid"] != "DenyOtherAccounts"]
+
+    def put(statements: list[Any]) -> None:
+        pipeline.s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy | {"Statement": statements}))
+
+    try:
+        put([*others, let_in])
+        stranger.list_objects_v2(Bucket=bucket)
+        put([*policy["Statement"], let_in])
+        with pytest.raises(ClientError, match="AccessDenied"):
+            stranger.list_objects_v2(Bucket=bucket)
+    finally:
+        put(policy["Statement"])
+        iam.delete_access_key(UserName="stranger", AccessKeyId=key["AccessKeyId"])
+        iam.delete_user_policy(UserName="stranger", PolicyName="all")
+        iam.delete_user(UserName="stranger")

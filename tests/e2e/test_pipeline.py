@@ -4,7 +4,6 @@ import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import boto3
@@ -151,33 +150,45 @@ def test_a_burst_in_queue_mode_loses_nothing_and_keeps_to_its_concurrency(both: 
         return sum(int(page["KeyCount"]) for page in pages) == len(keys)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda key: prod.upload(key, patients(1)), keys))
-    wait_for("2,000 results", finished)
+        uploads = pool.map(lambda key: prod.upload(key, patients(1)), keys)
+        wait_for("2,000 results", finished)
+        assert len(list(uploads)) == len(keys)
     assert 1 <= most_at_once <= limit
 
 
 def test_switching_modes_while_files_arrive_loses_none(both: dict[str, Pipeline], aws: LocalAws) -> None:
     dev, versions, stop = both["dev"], dict[str, str](), threading.Event()
 
-    def keep_uploading() -> None:
+    def keep_uploading(who: int) -> None:
         for n in itertools.count():
-            if stop.is_set():
+            if stop.wait(0.1):
                 return
-            versions[f"switch/{n}.json"] = dev.upload(f"switch/{n}.json", patients(1))
+            key = f"switch/{who}-{n}.json"
+            versions[key] = dev.upload(key, patients(1))
 
-    with ThreadPoolExecutor(1) as pool:
-        uploads = pool.submit(keep_uploading)
+    def switch(mode: str, told: str) -> None:
+        terraform(aws, "apply", "-input=false", "-auto-approve", variables(aws, BOTH | {"dev": {"ingestion": mode}}))
+        configured = dev.s3.get_bucket_notification_configuration(Bucket=dev.raw)
+        assert [name for name in configured if name.endswith("Configurations")] == [told]
+        enough = len(versions) + 10
+        wait_for("uploads in the new mode", lambda: len(versions) > enough)
+
+    with ThreadPoolExecutor(4) as pool:
+        uploads = [pool.submit(keep_uploading, who) for who in range(4)]
         try:
-            for mode in ("queue", "direct"):
-                environments = BOTH | {"dev": {"ingestion": mode}}
-                terraform(aws, "apply", "-input=false", "-auto-approve", variables(aws, environments))
-                enough = len(versions) + 10
-                wait_for("uploads in the new mode", partial(lambda enough: len(versions) > enough, enough))
+            switch("queue", "QueueConfigurations")
+            # A backlog: the queue feeds nobody until the next apply turns its mapping on again.
+            mapping, *_ = dev.functions.list_event_source_mappings(FunctionName=dev.function)["EventSourceMappings"]
+            dev.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+            wait_for("a backlog", lambda: waiting(dev) > 50)
+            switch("direct", "LambdaFunctionConfigurations")
         finally:
             stop.set()
-        uploads.result()
+        for upload in uploads:
+            upload.result()
     for key, version in versions.items():
         dev.await_result(key, version)
+    assert waiting(dev) == 0
 
 
 def test_nothing_is_left_in_the_dead_letter_queue(pipeline: Pipeline) -> None:
