@@ -66,7 +66,7 @@ e2e() {
   # These files have accounts of their own, so they run beside the rest: nearly all of the time Terraform waits.
   local group file files others=() beside=() status=0
   trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-  for group in delivery deploy_roles 'readme workflows'; do
+  for group in 'delivery from_scratch' deploy_roles 'readme workflows'; do
     files=()
     for file in $group; do files+=("tests/e2e/test_$file.py"); done
     others+=("${files[@]/#/--ignore=}")

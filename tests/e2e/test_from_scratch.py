@@ -1,0 +1,39 @@
+"""Both environments, from nothing, in an empty account: how long that takes is printed, not judged."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import BOTH, ROOT
+from delivery import empty_account, fresh_copy
+
+
+def test_both_environments_come_up_in_an_empty_account(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = fresh_copy(tmp_path)
+    (copy / "build").symlink_to(ROOT / "build")
+    (copy / "backend.tf").unlink()  # the time is that of the environments, not of a state bucket
+    (copy / "both.auto.tfvars.json").write_text(json.dumps({"environments": BOTH}))
+    with empty_account() as account:
+
+        def terraform(*arguments: str) -> str:
+            run = subprocess.run(
+                ["terraform", *arguments],
+                cwd=copy,
+                env=account.environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert run.returncode == 0, run.stdout + run.stderr
+            return run.stdout
+
+        terraform("init", "-input=false", "-lockfile=readonly")
+        began = time.monotonic()
+        terraform("apply", "-input=false", "-auto-approve")
+        seconds = time.monotonic() - began
+        assert set(json.loads(terraform("output", "-json", "pipelines"))) == set(BOTH)
+        account.process_sample()
+    with capsys.disabled():
+        print(f"\ndev and prod applied from nothing in {seconds:.0f} s")
