@@ -1,4 +1,4 @@
-"""Every alarm on one metric goes off, says so, and calms down."""
+"""Every alarm on one metric goes off and calms down, and alarms and dashboard look at what the function writes."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import Pipeline, wait_for
+from conftest import BOTH, RECORDS, Pipeline, changes, terraform, variables, wait_for
+from local_aws import LocalAws
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +26,17 @@ def inbox(dev: Pipeline) -> Iterator[str]:
     dev.sqs.delete_queue(QueueUrl=url)
 
 
-def notified(dev: Pipeline, inbox: str) -> dict[str, str]:
-    """Wait for a message of the topic; return the alarm's name and new state."""
+def await_notification(dev: Pipeline, inbox: str, name: str, state: str) -> None:
+    """Wait until the topic tells that this alarm has this state; what it tells of others meanwhile does not matter."""
 
-    def receive() -> Any:
-        return dev.sqs.receive_message(QueueUrl=inbox, WaitTimeSeconds=1).get("Messages")
+    def told() -> bool:
+        messages = dev.sqs.receive_message(QueueUrl=inbox, WaitTimeSeconds=1).get("Messages", [])
+        for message in messages:
+            dev.sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
+        texts = [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+        return (name, state) in [(text["AlarmName"], text["NewStateValue"]) for text in texts]
 
-    (message,) = wait_for("a notification", receive)
-    dev.sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
-    text = json.loads(json.loads(message["Body"])["Message"])
-    return {"name": text["AlarmName"], "state": text["NewStateValue"]}
+    wait_for(f"the notification that {name} is {state}", told)
 
 
 @pytest.mark.parametrize(
@@ -66,11 +68,88 @@ def test_alarm_goes_off_and_calms_down(dev: Pipeline, inbox: str, name: str) -> 
         cloudwatch.put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
 
     measure(alarm["Threshold"] + 1, seconds_ago=alarm["Period"] - 2)  # soon outside of what the alarm looks at
-    assert notified(dev, inbox) == {"name": full_name, "state": "ALARM"}
+    await_notification(dev, inbox, full_name, "ALARM")
 
     def calm() -> bool:
         measure(0)
         return bool(cloudwatch.describe_alarms(AlarmNames=[full_name])["MetricAlarms"][0]["StateValue"] == "OK")
 
     wait_for("the alarm to calm down", calm)
-    assert notified(dev, inbox) == {"name": full_name, "state": "OK"}
+    await_notification(dev, inbox, full_name, "OK")
+
+
+Series = tuple[str, str, frozenset[tuple[str, str]]]  # namespace, metric, dimensions
+
+
+def written(dev: Pipeline) -> set[Series]:
+    """Return the metrics that the function has written to its log, for CloudWatch to read."""
+    found: set[Series] = set()
+    for line in dev.log():
+        if '"_aws"' in line:
+            metrics = json.loads(line)
+            for group in metrics["_aws"]["CloudWatchMetrics"]:
+                for names in group["Dimensions"]:
+                    dimensions = frozenset((name, metrics[name]) for name in names)
+                    found |= {(group["Namespace"], metric["Name"], dimensions) for metric in group["Metrics"]}
+    return found
+
+
+def watched(resources: list[dict[str, Any]]) -> set[Series]:
+    """Return the metrics that alarms and dashboard of a plan look at."""
+    found: set[Series] = set()
+    for resource in resources:
+        values = resource["change"]["after"]
+        if resource["type"] == "aws_cloudwatch_metric_alarm":
+            metrics = [query["metric"][0] for query in values["metric_query"] if query["metric"]] or [values]
+            for metric in metrics:
+                found.add((metric["namespace"], metric["metric_name"], frozenset(metric["dimensions"].items())))
+        if resource["type"] == "aws_cloudwatch_dashboard":
+            for widget in json.loads(values["dashboard_body"])["widgets"]:
+                for metric in widget["properties"].get("metrics", []):
+                    names = [part for part in metric if isinstance(part, str)]
+                    if names:
+                        found.add((names[0], names[1], frozenset(zip(names[2::2], names[3::2], strict=True))))
+    return found
+
+
+def test_alarms_and_dashboard_look_at_what_the_function_writes(both: dict[str, Pipeline], aws: LocalAws) -> None:
+    dev = both["dev"]
+    dev.await_result("contract.json", dev.upload("contract.json", RECORDS))
+    dev.upload("contract-rejected.json", b"[{}]")
+    dev.await_failure()
+    gone = {"s3": {"bucket": {"name": dev.raw}, "object": {"key": "contract-gone.json"}}}
+    for event in ({"Records": [gone]}, {"no": "event"}):
+        dev.functions.invoke(FunctionName=dev.function, Qualifier="live", Payload=json.dumps(event))
+
+    options = ["-refresh=false", "-var=request_metrics=true", variables(aws, BOTH)]
+    plan, _ = changes(aws, *options)  # the local AWS has no request metrics and so not the alarm that compares them
+    resources = json.loads(terraform(aws, "show", "-json", str(plan)).stdout)["resource_changes"]
+    resources = [resource for resource in resources if resource["address"].startswith('module.pipeline["dev"]')]
+    ours = {series for series in watched(resources) if not series[0].startswith("AWS/")}
+    assert {metric for _, metric, _ in ours} == {
+        *("FilesProcessed", "FilesRejected", "FilesFailed", "FilesGone"),
+        *("RecordsProcessed", "ProcessingTime", "BytesRead"),
+    }
+    assert wait_for("the metrics", lambda: ours <= written(dev) and ours)
+    # What the dashboard searches for is by reason as well.
+    reasons = {(namespace, metric) for namespace, metric, dimensions in written(dev) if len(dimensions) == 2}
+    (search,) = (
+        metric[0]["expression"]
+        for resource in resources
+        if resource["type"] == "aws_cloudwatch_dashboard"
+        for widget in json.loads(resource["change"]["after"]["dashboard_body"])["widgets"]
+        for metric in widget["properties"].get("metrics", [])
+        if isinstance(metric[0], dict)
+    )
+    assert reasons == {("RetinaScanPipeline", "FilesRejected")}
+    assert search.startswith('SEARCH(\'{RetinaScanPipeline,reason,service} MetricName="FilesRejected" ')
+    # The alarms that are deployed are those of the plan.
+    deployed = dev.client("cloudwatch").describe_alarms(AlarmNamePrefix="ikerian-data-pipeline-")["MetricAlarms"]
+    of_service = {
+        (alarm["Namespace"], alarm["MetricName"], frozenset((d["Name"], d["Value"]) for d in alarm["Dimensions"]))
+        for alarm in deployed
+        if not alarm["AlarmName"].startswith("ikerian-data-pipeline-prod-")
+        and not alarm["Namespace"].startswith("AWS/")
+    }
+    assert {metric for _, metric, _ in of_service} == {"FilesRejected", "FilesFailed"}
+    assert of_service <= written(dev)
