@@ -108,8 +108,7 @@ def test_wrong_options_are_refused_before_anybody_is_asked(monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("s3")
-def test_the_region_is_the_environments(tmp_path: Path) -> None:
-    with (tmp_path / "env/dev.tfvars").open("a") as file:
-        file.write('region = "eu-central-1"\n')
+def test_the_region_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
     account.pipeline("dev")
-    assert os.environ["AWS_REGION"] == "eu-central-1"
+    assert os.environ["AWS_REGION"] == "us-east-1"
