@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 240.0  # for a busy machine; most take a second
 RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'  # a good file
+
+# Tests that a shell started in the background ignore Ctrl-C, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for[T](what: str, check: Callable[[], T | None], seconds: float = DEADLINE_SECONDS) -> T:
