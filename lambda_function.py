@@ -399,21 +399,24 @@ def _read_ahead(work: Work, body: StreamingBody, size: int, remaining: Callable[
 
     The SDK does not take up a body that breaks: it is asked for again, from that byte on, and of that version.
     """
-    done = in_vain = 0
+    begun = done = in_vain = 0
     given_up = False
 
     def read() -> bytes:
-        nonlocal body, done, in_vain
+        nonlocal body, begun, done, in_vain
         while True:
             try:
                 data = body.read(READ_BYTES)
             except FlexibleChecksumError:  # comes with the last, empty read
+                if begun:
+                    return b""  # a checksum of the whole object says nothing of its rest
                 raise Failure("checksum_mismatch") from None
             except (BotoCoreError, HTTPError, OSError):
                 if done == size:
                     return b""  # it broke after the last byte
                 if given_up or in_vain == MAX_RESUMES:
                     raise
+                begun = done
                 in_vain += 1
                 work.resumes += 1
                 body.close()

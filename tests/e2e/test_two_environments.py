@@ -39,7 +39,7 @@ UNSEEN = {
 
 
 def actions(policy: dict[str, Any]) -> set[str]:
-    found = [statement["Action"] for statement in policy["Statement"]]
+    found = [statement["Action"] for statement in policy["Statement"] if statement["Effect"] == "Allow"]
     return {action for one in found for action in ([one] if isinstance(one, str) else one)}
 
 
