@@ -141,7 +141,7 @@ def test_alarms_and_dashboard_look_at_what_the_function_writes(both: dict[str, P
         for metric in widget["properties"].get("metrics", [])
         if isinstance(metric[0], dict)
     )
-    assert reasons == {("RetinaScanPipeline", "FilesRejected")}
+    assert ("RetinaScanPipeline", "FilesRejected") in reasons
     assert search.startswith('SEARCH(\'{RetinaScanPipeline,reason,service} MetricName="FilesRejected" ')
     # The alarms that are deployed are those of the plan.
     deployed = dev.client("cloudwatch").describe_alarms(AlarmNamePrefix="ikerian-data-pipeline-")["MetricAlarms"]

@@ -91,7 +91,7 @@ def test_destroy_leaves_nothing(both: dict[str, Pipeline], aws: LocalAws) -> Non
         for bucket in (pipeline.raw, pipeline.processed):
             # The local AWS cannot delete these by their listing; AWS can.
             for page in pipeline.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-                for version in page.get("Versions", []):
+                for version in page.get("Versions", []) + page.get("DeleteMarkers", []):
                     if "%" in version["Key"] or "+" in version["Key"]:
                         pipeline.s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
     both_may_go = {"dev": BOTH["dev"], "prod": {**BOTH["prod"], "force_destroy": True}}
