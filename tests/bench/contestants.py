@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +21,32 @@ KEPT = ("patient_id", "patient_name")
 Contestant = Callable[[str], int]  # takes a path, returns the number of bytes written
 
 
+def batches(path: str) -> Iterator[Any]:
+    """Yield the records of a file as the handler takes them out, streamed, the whole schema checked."""
+    from lambda_function import READ_BYTES, Framer
+
+    framer, last = Framer(), False
+    with Path(path).open("rb", buffering=0) as file:
+        while not last:
+            data = file.read(READ_BYTES)
+            last = not data
+            framer.feed(data, last)
+            while batch := framer.take():
+                yield batch
+
+
 def handler() -> Contestant:
-    """The handler: streamed, the whole schema checked."""
-    from lambda_function import READ_BYTES, Framer, cut_down
+    """The handler."""
+    from lambda_function import cut_down
 
-    def run(path: str) -> int:
-        framer, written = Framer(), 0
-        with Path(path).open("rb", buffering=0) as file:
-            last = False
-            while not last:
-                data = file.read(READ_BYTES)
-                last = not data
-                framer.feed(data, last)
-                while batch := framer.take():
-                    written += len(cut_down(batch))
-        return written
-
-    return run
+    return lambda path: sum(len(cut_down(batch)) for batch in batches(path))
 
 
 def decoding_alone() -> Contestant:
-    """What the handler cannot be faster than: its records, framed and checked, and dropped."""
-    from lambda_function import READ_BYTES, Framer
+    """What the handler cannot be faster than: its records, dropped."""
+    import lambda_function  # noqa: F401 - what it takes to load is not measured
 
-    def run(path: str) -> int:
-        framer = Framer()
-        with Path(path).open("rb", buffering=0) as file:
-            last = False
-            while not last:
-                data = file.read(READ_BYTES)
-                last = not data
-                framer.feed(data, last)
-                while framer.take():
-                    pass
-        return 0
-
-    return run
+    return lambda path: sum(0 for _ in batches(path))
 
 
 def stdlib_json() -> Contestant:
