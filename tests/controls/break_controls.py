@@ -9,6 +9,7 @@ to a precondition, its entry breaks the code that it guards, and expects its mes
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -243,19 +244,24 @@ def verdict(entry: Break) -> str:
         directory = f"-test-directory={tests}"
         init = ["terraform", "init", "-backend=false", "-input=false", "-lockfile=readonly", directory]
         subprocess.run(init, cwd=root, env=environment, capture_output=True, check=True)
-        run = subprocess.run(
+        with subprocess.Popen(
             ["terraform", "test", "-no-color", directory, f"-filter={tests}/policies.tftest.hcl"],
             cwd=root,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-        )
+            start_new_session=True,
+        ) as run:
+            said = ""
+            for line in run.stdout or ():
+                said += line
+                if entry.says in " ".join(said.split()):
+                    os.killpg(run.pid, signal.SIGKILL)  # red is red: the tests that follow would take most of the time
+                    return ""
         if run.returncode == 0:
             return f"{entry.control}: taken away in {entry.file} and no test noticed"
-        if entry.says not in " ".join((run.stdout + run.stderr).split()):
-            return f"{entry.control}: the copy does not work at all, so nothing is proved:\n{run.stderr}"
-        return ""
+        return f"{entry.control}: the copy does not work at all, so nothing is proved:\n{said}"
 
 
 def main() -> None:
