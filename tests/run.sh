@@ -51,7 +51,7 @@ terraform_tests() {
 
 bootstrap_terraform() { TF_DATA_DIR=$PWD/.local/tests-bootstrap terraform -chdir=bootstrap "$@"; }
 
-unit() { pytest tests/unit --cov --cov-report=term-missing:skip-covered --cov-fail-under=98; }
+unit() { pytest tests/unit --numprocesses 4 --cov --cov-report=term-missing:skip-covered --cov-fail-under=98; }
 
 scan() {
   python_env .venv/scanners tests/scanners.txt
@@ -63,22 +63,8 @@ e2e() {
   python_env .venv/scanners tests/scanners.txt
   python_env .venv/local-aws scripts/local-aws.txt
   python_env .venv/scripts scripts/requirements.txt
-  # These files have accounts of their own, so they run beside the rest: nearly all of the time Terraform waits.
-  local group file files others=() beside=() status=0
-  trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-  for group in 'delivery from_scratch' deploy_roles 'readme workflows'; do
-    files=()
-    for file in $group; do files+=("tests/e2e/test_$file.py"); done
-    others+=("${files[@]/#/--ignore=}")
-    pytest "${files[@]}" >".local/e2e-${group%% *}.log" 2>&1 &
-    beside+=("$!:${group%% *}")
-  done
-  pytest tests/e2e "${others[@]}" || status=1
-  for group in "${beside[@]}"; do
-    wait "${group%%:*}" || status=1
-    cat ".local/e2e-${group#*:}.log"
-  done
-  return "$status"
+  # More than there are processors, as these tests mostly wait for Terraform.
+  pytest tests/e2e --numprocesses 4 --verbose
 }
 
 controls() { python tests/controls/break_controls.py; }

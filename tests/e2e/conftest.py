@@ -3,7 +3,7 @@
 Files run in alphabetical order. The first brings up dev; what follows works on dev, in direct mode, and on prod, in
 queue mode, in one state. test_sent_alarms.py comes after test_operate*.py, whose audit believes what is measured;
 test_two_environments.py comes last, as it ends with destroying everything. Files with accounts of their own run beside
-the rest, in processes of their own: tests/run.sh names them.
+the rest: ACCOUNTS names them.
 """
 
 import contextlib
@@ -23,12 +23,21 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from local_aws import LocalAws
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
-    from delivery import Pushed
+    from delivery import Clone, Pushed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 240.0  # for a busy machine; most take a second
+ACCOUNTS = {
+    "test_delivery.py": "delivery",
+    "test_deploy_roles.py": "deploy roles",
+    "test_from_scratch.py": "from scratch",
+    "test_going_back.py": "going back",
+    "test_readme.py": "fork",
+    "test_workflows.py": "fork",
+}
 RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'  # a good file
 
 # Tests that a shell started in the background ignore Ctrl-C, and so would all that they start.
@@ -296,6 +305,33 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Pushed]":
 
     with push(tmp_path_factory.mktemp("fork")) as pushed:
         yield pushed
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Clone]":
+    """Return a fresh clone, in an account of its own that is empty."""
+    from delivery import Clone, empty_account  # here, as it imports from this file
+
+    with empty_account() as account:
+        yield Clone(tmp_path_factory.mktemp("clone"), account)
+
+
+class OneAccountOneProcess(LoadScopeScheduling):  # type: ignore[misc] # has no types
+    """Gives pytest-xdist's processes whole accounts, so that what works on one stays together and in order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return ACCOUNTS.get(Path(nodeid.partition("::")[0]).name, "shared")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAccountOneProcess:
+    return OneAccountOneProcess(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.line(f"{name}: {value}")
 
 
 @pytest.hookimpl(wrapper=True)

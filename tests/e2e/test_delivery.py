@@ -1,4 +1,4 @@
-"""What deploy.sh does when things go wrong, in an account of its own that is empty at first. One story, in order."""
+"""Deploys that are interrupted or meet each other, in an account that is empty at first. One story, in order."""
 
 import contextlib
 import json
@@ -9,16 +9,12 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-import rollback
-from conftest import ROOT, wait_for
-from delivery import FUNCTION, SETTINGS, Clone, changes, empty_account, fresh_copy
+from conftest import wait_for
+from delivery import FUNCTION, SETTINGS, STATE, Clone, changes, empty_account, fresh_copy
 
 QUEUE = "ikerian-data-pipeline-ingestion"
-STATE = "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -42,12 +38,6 @@ STALE = (
     r"error: the plan for \w+ is out of date, as the state has changed since; nothing was done\. "
     r"Plan anew: \./deploy\.sh (?:deploy|bootstrap) dev"
 )
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    with empty_account() as account:
-        yield Clone(tmp_path_factory.mktemp("delivery"), account)
 
 
 @pytest.fixture(scope="module")
@@ -219,137 +209,3 @@ def test_a_saved_plan_that_was_overtaken_is_not_applied(clone: Clone, tmp_path: 
     other.run("deploy", "dev")
     assert re.fullmatch(STALE, clone.refused("apply", "dev"))
     clone.run("deploy", "dev")
-
-
-KEY = 'module.pipeline["dev"].module.kms.aws_kms_key.this'
-LOG_BUCKET = 'module.pipeline["dev"].module.log_bucket.aws_s3_bucket.this'
-REFUSED = (
-    "error: this plan deletes data, so nothing was changed. If it is meant: ./deploy.sh deploy dev --allow-data-loss"
-)
-
-
-def test_a_plan_that_replaces_a_bucket_is_refused(clone: Clone) -> None:
-    before = clone.account.pipelines()
-    clone.edit("env/dev.tfvars", "dev = {", "dev = { object_lock_days = 1,")
-    assert clone.refused("deploy", "dev") == REFUSED
-    on_a_terminal = clone.typed("dev", "deploy", "dev", CI="true")
-    assert on_a_terminal.stderr.splitlines()[-1] == REFUSED
-    clone.edit("env/dev.tfvars", " object_lock_days = 1,", "")
-    assert clone.account.pipelines() == before
-
-
-def test_a_plan_that_replaces_the_key_is_refused(clone: Clone) -> None:
-    clone.terraform("taint", KEY)
-    assert clone.refused("deploy", "dev") == REFUSED
-    clone.terraform("untaint", KEY)
-
-
-def test_a_bucket_is_replaced_by_who_says_so_or_types_the_name(clone: Clone) -> None:
-    clone.terraform("taint", LOG_BUCKET)
-    output = clone.run("deploy", "dev", "--allow-data-loss")
-    assert f"\nDELETES DATA: {LOG_BUCKET}\n" in output
-    assert "The smoke test passed" in output
-
-    clone.terraform("taint", LOG_BUCKET)
-    other = clone.typed("prod", "deploy", "dev")
-    assert other.stderr.splitlines()[-1] == "error: that is not its name, so nothing was changed."
-    run = clone.typed("dev", "deploy", "dev")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "This deletes data for good. Type dev to go on: " in run.stdout
-    assert changes(clone.run("plan", "dev")) == []
-
-
-def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_before_back(clone: Clone) -> None:
-    good = clone.version()
-    clone.edit("lambda_function.py", "record.patient_id, record.patient_name", "record.patient_id, record.patient_id")
-    message = clone.refused("deploy", "dev")
-    assert re.fullmatch(
-        r"error: the smoke test failed: something else came of ikerian-data-pipeline-raw-data-\S+\.json\. "
-        rf"Look at the log group /aws/lambda/{FUNCTION}; \./deploy\.sh rollback dev returns to the version before\.",
-        message,
-    ), message
-    assert clone.version() != good
-    output = clone.run("rollback", "dev")
-    assert clone.version() == good
-    assert "The smoke test passed" in output
-    (result,) = clone.account.process_sample().values()
-    assert [record["patient_name"] for record in result] == ["Ada Example", "Ben Example"]
-
-
-def test_rollback_goes_to_the_version_that_is_named(clone: Clone) -> None:
-    good, bad = clone.version(), "1"
-    assert "runs version 1 of 20" in clone.run("rollback", "dev", bad)
-    assert clone.version() == bad
-    for wrong in ("9999", bad, "live"):
-        assert re.fullmatch(
-            rf"error: {wrong} is not a version to go to; 1 runs now, and nothing was changed\. There is: "
-            rf"1 \(\S+ \S+\), 2 \(.*{good} \(\S+ \S+\).*\.",
-            clone.refused("rollback", "dev", wrong),
-        )
-    assert clone.refused("rollback", "dev").startswith("error: there is no version before 1, which runs now. ")
-    clone.run("rollback", "dev", good)
-    assert clone.version() == good
-
-
-def test_rollback_leaves_alone_what_somebody_else_has_moved_meanwhile(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in clone.account.environment().items():
-        monkeypatch.setenv(name, value)
-    pipeline = {"lambda_function_name": FUNCTION, "function_alias": "live"}
-    monkeypatch.setenv("PIPELINE", json.dumps(pipeline))
-    monkeypatch.setattr("sys.argv", ["rollback.py"])
-    session: Any = boto3.Session()
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
-
-    def deploy(**_: object) -> None:
-        clone.account.client("lambda").update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="1")
-
-    good = clone.version()
-    session.events.register("before-call.lambda.ListVersionsByFunction", deploy)
-    with pytest.raises(SystemExit) as ended:
-        rollback.main()
-    assert str(ended.value).startswith(
-        f"error: {FUNCTION} was not rolled back: UpdateAlias PreconditionFailedException. Somebody has moved it"
-    )
-    assert clone.version() == "1"
-    clone.run("rollback", "dev", good)
-
-
-def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None:
-    (commands,) = re.findall(r"```bash\n([^`]*state push[^`]*)```", (ROOT / "README.md").read_text())
-    s3, key = clone.account.client("s3"), "dev/terraform.tfstate"
-    older = s3.list_object_versions(Bucket=STATE, Prefix=key)["Versions"][1]["VersionId"]
-    commands = commands.replace("ACCOUNT-REGION", "000000000000-us-east-1").replace("VERSION", older)
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
-        cwd=clone.folder,
-        env=clone.account.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert older in run.stdout
-    now, then = (
-        json.loads(s3.get_object(Bucket=STATE, Key=key, **version)["Body"].read())["resources"]
-        for version in ({}, {"VersionId": older})
-    )
-    assert now == then
-
-
-def test_destroy_asks_and_takes_no_other_name(clone: Clone) -> None:
-    assert clone.refused("destroy", "dev") == (
-        "error: destroy asks for the environment's name and there is no terminal. Pass --yes to go without."
-    )
-    run = clone.typed("prod", "destroy", "dev")
-    assert run.returncode == 1
-    assert run.stderr == "error: that is not its name, so nothing was changed.\n"
-    assert clone.account.pipelines()
-
-
-def test_destroy(clone: Clone) -> None:
-    run = clone.typed("dev", "destroy", "dev")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert clone.account.pipelines() == []
-    assert clone.account.client("lambda").list_functions()["Functions"] == []
