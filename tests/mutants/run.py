@@ -40,6 +40,7 @@ pytest_add_cli_args_test_selection = [
 ]
 pytest_add_cli_args = [
   "--deselect=tests/unit/test_validation.py::test_every_reason_is_documented",
+  "--deselect=tests/unit/test_events.py::test_saved_queries_ask_for_what_is_logged",
   "--hypothesis-profile=mutants",
   "--capture=no", # else the logger keeps the first run's output, closed by then
 ]
@@ -123,7 +124,9 @@ def main() -> None:
         else:
             shutil.copy2(source, target)
     (COPY / "pyproject.toml").write_text(SETTINGS)
-    subprocess.run([MUTMUT, "run", *(f"lambda_function.{pattern}" for pattern in MUTATED)], cwd=COPY, check=True)
+    patterns = [f"lambda_function.{pattern}" for pattern in MUTATED]
+    if subprocess.run([MUTMUT, "run", *patterns], cwd=COPY, check=False).returncode:
+        sys.exit("error: mutmut gave up, most likely as a test is red without any mutant. Mend what it names above.")
     survived = survivors()
     explained = {line for lines in EXPLAINED.values() for line in lines}
     for line in survived.keys() - explained:
