@@ -93,6 +93,7 @@ def test_an_element_that_is_not_an_object_is_rejected(element: str) -> None:
         (b"[%b," % GOOD, "truncated record=1"),
         (b"[%b,%b" % (GOOD, GOOD[:-1]), "truncated record=1"),
         (b"[", "truncated record=0"),
+        (b'[{"patient_id":"\\ud800', "malformed record=0"),  # before it ends
         (b"[%b,]" % GOOD, "malformed record=1"),
         (b"[,%b]" % GOOD, "malformed record=0"),
         (b"[%b %b]" % (GOOD, GOOD), "malformed record=0"),
