@@ -103,10 +103,11 @@ class Scale:
         began = time.monotonic()
         command = [sys.executable, "-c", MEASURED, *arguments]
         code, _, shown = terminal.run(command, self.environment | {"PIPELINE": json.dumps(outputs)}, stop_at=stop_at)
-        *_, last = terminal.progress(shown)
+        counts = terminal.progress(shown)
+        assert counts, shown
         *said, peak = shown.rpartition("\x1b[K")[2].split("\r\n")[:-1]
         kib, seconds = int(peak.split()[1]), time.monotonic() - began
-        print(f"\n{' '.join(arguments):40} {last:>8} {seconds:6.0f} s {kib / 1024:6.1f} MiB  {' '.join(said)}")
+        print(f"\n{' '.join(arguments):40} {counts[-1]:>8} {seconds:6.0f} s {kib / 1024:6.1f} MiB  {' '.join(said)}")
         return code, kib, "\n".join(said)
 
 
