@@ -63,7 +63,7 @@ e2e() {
   python_env .venv/scanners tests/scanners.txt
   python_env .venv/local-aws scripts/local-aws.txt
   python_env .venv/scripts scripts/requirements.txt
-  # More than there are processors, as these tests mostly wait for Terraform.
+  # One process for each of the accounts that take longest, so that one works while another waits.
   pytest tests/e2e --numprocesses 4 --verbose
 }
 
