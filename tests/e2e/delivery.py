@@ -20,7 +20,7 @@ from local_aws import LocalAws
 
 SAMPLE = "ikerian_sample.json"
 FUNCTION = "ikerian-data-pipeline-data-processor"
-STATE = "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
+STATE_BUCKET = "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
 PATIENTS = [
     {"patient_id": "P-1001", "patient_name": "Ada Example"},
     {"patient_id": "P-1002", "patient_name": "Ben Example"},

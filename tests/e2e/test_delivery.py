@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_for
-from delivery import FUNCTION, SETTINGS, STATE, Clone, changes, empty_account, fresh_copy
+from delivery import FUNCTION, SETTINGS, STATE_BUCKET, Clone, changes, empty_account, fresh_copy
 
 QUEUE = "ikerian-data-pipeline-ingestion"
 
@@ -95,7 +95,9 @@ def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clon
     s3, sqs = clone.account.client("s3"), clone.account.client("sqs")
     # Terraform waits 25 s before it notes a queue. The second one is made when the state has been saved once.
     wait_for("the queue", lambda: sqs.list_queues(QueueNamePrefix=QUEUE).get("QueueUrls"))
-    wait_for("the state", lambda: s3.list_objects_v2(Bucket=STATE, Prefix="dev/terraform.tfstate")["KeyCount"] == 2)
+    wait_for(
+        "the state", lambda: s3.list_objects_v2(Bucket=STATE_BUCKET, Prefix="dev/terraform.tfstate")["KeyCount"] == 2
+    )
     assert "== Apply to bootstrap\n" in clone.printed()
     kill(process)
 
@@ -115,15 +117,15 @@ def test_a_deploy_that_is_told_to_stop_saves_its_state_and_leaves_no_lock(clone:
     assert status == 128 + number, output
     assert "Apply to dev" in output
     assert errors.splitlines()[-1] == ("error: interrupted. What was done is in the state; run it again to go on.")
-    found = clone.account.client("s3").list_objects_v2(Bucket=STATE)["Contents"]
+    found = clone.account.client("s3").list_objects_v2(Bucket=STATE_BUCKET)["Contents"]
     assert sorted(item["Key"] for item in found) == ["bootstrap/terraform.tfstate", "dev/terraform.tfstate"]
 
 
 def test_what_was_interrupted_is_finished(clone: Clone) -> None:
     assert "The smoke test passed" in clone.run("deploy", "dev")
     s3 = clone.account.client("s3")
-    assert s3.get_bucket_versioning(Bucket=STATE)["Status"] == "Enabled"
-    assert all(s3.get_public_access_block(Bucket=STATE)["PublicAccessBlockConfiguration"].values())
+    assert s3.get_bucket_versioning(Bucket=STATE_BUCKET)["Status"] == "Enabled"
+    assert all(s3.get_public_access_block(Bucket=STATE_BUCKET)["PublicAccessBlockConfiguration"].values())
 
 
 def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothing(clone: Clone, tmp_path: Path) -> None:
@@ -187,10 +189,10 @@ def test_a_lock_is_reported_with_who_has_it_since_when_and_how_to_release_it(clo
         "Created": "2026-08-01T07:30:00.5Z",
         "Info": "",
         "Version": "1.11.4",
-        "Path": f"{STATE}/dev/terraform.tfstate",
+        "Path": f"{STATE_BUCKET}/dev/terraform.tfstate",
     }
     s3 = clone.account.client("s3")
-    s3.put_object(Bucket=STATE, Key="dev/terraform.tfstate.tflock", Body=json.dumps(lock | more).encode())
+    s3.put_object(Bucket=STATE_BUCKET, Key="dev/terraform.tfstate.tflock", Body=json.dumps(lock | more).encode())
     for command in (["deploy", "dev"], ["destroy", "dev", "--yes"]):
         assert clone.refused(*command) == (
             "error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC (OperationTypeApply). "

@@ -5,7 +5,7 @@ It has a local AWS of its own, in which nothing is there at first.
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from conftest import RECORDS
-from delivery import Clone, changes, empty_account
+from delivery import STATE_BUCKET, Clone, changes
 from local_aws import REGION, LocalAws
 
 ACCOUNT = "000000000000"
 PROJECT = "ikerian-data-pipeline"
-STATE_BUCKET = f"{PROJECT}-tfstate-{ACCOUNT}-{REGION}"
 BOUNDARY = f"{PROJECT}-github-dev-boundary"
 GITHUB = {"repository": "acme/retina", "subject_prefixes": ["repo:acme@1/retina@2"]}
 PULL_REQUEST, MAIN = "repo:acme@1/retina@2:pull_request", "repo:acme@1/retina@2:ref:refs/heads/main"
@@ -56,13 +55,11 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def clone(clone: Clone) -> Clone:
     """Return a clone that is set up as the README says, for an account that is empty."""
-    with empty_account() as account:
-        clone = Clone(tmp_path_factory.mktemp("roles"), account)
-        (clone.folder / "env/bootstrap.tfvars").write_text(f"github = {json.dumps(GITHUB)}\n")
-        clone.edit("env/dev.tfvars", "dev = {}", f'dev = {{ permissions_boundary = "{BOUNDARY}" }}')
-        yield clone
+    (clone.folder / "env/bootstrap.tfvars").write_text(f"github = {json.dumps(GITHUB)}\n")
+    clone.edit("env/dev.tfvars", "dev = {}", f'dev = {{ permissions_boundary = "{BOUNDARY}" }}')
+    return clone
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import boto3
 import pytest
 import rollback
 from conftest import ROOT
-from delivery import FUNCTION, STATE, Clone, changes
+from delivery import FUNCTION, STATE_BUCKET, Clone, changes
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_rollback_leaves_alone_what_somebody_else_has_moved_meanwhile(
 def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None:
     (commands,) = re.findall(r"```bash\n([^`]*state push[^`]*)```", (ROOT / "README.md").read_text())
     s3, key = clone.account.client("s3"), "dev/terraform.tfstate"
-    older = s3.list_object_versions(Bucket=STATE, Prefix=key)["Versions"][1]["VersionId"]
+    older = s3.list_object_versions(Bucket=STATE_BUCKET, Prefix=key)["Versions"][1]["VersionId"]
     commands = commands.replace("ACCOUNT-REGION", "000000000000-us-east-1").replace("VERSION", older)
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
@@ -131,7 +131,7 @@ def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None
     assert run.returncode == 0, run.stdout + run.stderr
     assert older in run.stdout
     now, then = (
-        json.loads(s3.get_object(Bucket=STATE, Key=key, **version)["Body"].read())["resources"]
+        json.loads(s3.get_object(Bucket=STATE_BUCKET, Key=key, **version)["Body"].read())["resources"]
         for version in ({}, {"VersionId": older})
     )
     assert now == then

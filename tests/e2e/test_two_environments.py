@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from conftest import BOTH, RECORDS, Pipeline, changes, deploy, is_false_drift, terraform, variables
+from delivery import STATE_BUCKET
 from local_aws import LocalAws
 from test_network import PRIVATE
 
@@ -100,9 +101,7 @@ def test_destroy_leaves_nothing(both: dict[str, Pipeline], aws: LocalAws) -> Non
     assert run.returncode == 0, run.stdout + run.stderr
 
     dev = both["dev"]
-    assert [b["Name"] for b in dev.s3.list_buckets()["Buckets"]] == [
-        "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
-    ]
+    assert [b["Name"] for b in dev.s3.list_buckets()["Buckets"]] == [STATE_BUCKET]
     assert dev.functions.list_functions()["Functions"] == []
     assert dev.functions.list_layers()["Layers"] == []
     assert [r for r in dev.iam.list_roles()["Roles"] if "ikerian" in r["RoleName"]] == []
