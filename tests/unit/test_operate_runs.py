@@ -19,7 +19,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.models import S3Backend, s3_backends
 from moto.server import ThreadedMotoServer
 
-from tests.unit import terminal
+from tests.unit import queued, terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = 300
@@ -75,15 +75,6 @@ class Server:
         """Run a verb, interrupted once its progress tells of so many. Return exit code, output and terminal."""
         return terminal.run(*self.command(*arguments), stop_at=stop_at)
 
-    def messages(self, queue: str) -> list[str]:
-        """Take all messages out of a queue; return the key that each is about."""
-        keys = []
-        while found := self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=43_200).get(
-            "Messages"
-        ):
-            keys += [json.loads(one["Body"])["Records"][0]["s3"]["object"]["key"] for one in found]
-        return keys
-
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
@@ -132,12 +123,12 @@ def test_reprocess_goes_on_where_it_was_interrupted(server: Server) -> None:
     code, _, shown = server.run(*command, stop_at=60)
     assert code == 130
     assert "The same command with --resume goes on from there." in shown
-    first = server.messages(server.ingestion)
+    first = queued.keys(server.sqs, server.ingestion)
     assert 60 <= len(first) < OBJECTS
     code, _, shown = server.run(*command, "--resume")
     assert code == 0
     assert f"{OBJECTS:,} objects were sent through the pipeline." in shown
-    assert first + server.messages(server.ingestion) == KEYS
+    assert first + queued.keys(server.sqs, server.ingestion) == KEYS
 
 
 def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
@@ -149,13 +140,13 @@ def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
     code, _, shown = server.run(*command, stop_at=60)
     assert code == 130
     assert "Stopped. What was not sent back is still in the dead-letter queue." in shown
-    first = server.messages(server.ingestion)
+    first = queued.keys(server.sqs, server.ingestion)
     assert 0 < len(first) < OBJECTS
     code, output, _ = server.run(*command)
     assert code == 0
     assert len(output.splitlines()) == OBJECTS - len(first)
-    assert sorted(first + server.messages(server.ingestion)) == KEYS
-    assert server.messages(server.dead_letter) == []
+    assert sorted(first + queued.keys(server.sqs, server.ingestion)) == KEYS
+    assert queued.keys(server.sqs, server.dead_letter) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Audit, reprocess and redrive of very many objects on the local AWS: memory stays flat, and Ctrl-C loses no work.
 
-SCALE says how many objects. 100,000 take about an hour, nearly all of it the emulator's: ./tests/run.sh scale.
+SCALE says how many objects. 100,000 take hours, nearly all of them the emulator's: ./tests/run.sh scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 from botocore.config import Config
 from local_aws import LocalAws
 
-from tests.unit import terminal
+from tests.unit import queued, terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 OBJECTS = int(os.environ.get("SCALE", "0"))
@@ -77,16 +77,8 @@ class Scale:
         self.s3.put_object(Bucket="processed", Key=key, Body=b"[]\n", Metadata=lineage)
 
     def take_out(self, queue: int) -> list[str]:
-        """Take all messages out of a queue; return the key that each is about, sorted.
-
-        They are hidden for half a day, not deleted: at each delete the emulator goes through the whole queue.
-        """
-        keys = []
-        while some := self.sqs.receive_message(
-            QueueUrl=self.queues[queue], MaxNumberOfMessages=10, VisibilityTimeout=43_200, WaitTimeSeconds=1
-        ).get("Messages"):
-            keys += [json.loads(one["Body"])["Records"][0]["s3"]["object"]["key"] for one in some]
-        return sorted(keys)
+        """Take all messages out of a queue; return the key that each is about, sorted."""
+        return sorted(queued.keys(self.sqs, self.queues[queue]))
 
     def run(self, *arguments: str, ingestion: int = 4, dead_letter: int = 5, stop_at: int = 0) -> tuple[int, int, str]:
         """Run a verb, interrupted once it has done so many. Return exit code, peak memory in KiB, and what it says."""
