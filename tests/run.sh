@@ -19,9 +19,9 @@ usage: ./tests/run.sh [PART...]      all parts without a name
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
   mutants     changes the handler bit by bit in a copy and expects the unit tests to turn red; half an hour
-  chaos       10,000 uploads while everything goes wrong: nothing is lost
-  scale       audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again
-  bench       speed and memory of the handler beside other ways to do its work, and beside the capacity model
+  chaos       12,000 uploads while everything goes wrong: nothing is lost; up to an hour
+  scale       audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again; hours
+  bench       speed and memory of the handler beside other ways to do its work, and beside the capacity model; a quarter of an hour
 EOF
 }
 
