@@ -29,7 +29,7 @@ from msgspec import UNSET, Meta, UnsetType
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Protocol
 
     from botocore.response import StreamingBody
@@ -47,8 +47,8 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white spa
 MAX_ROUNDS = 5  # times that one event starts over because a newer version has arrived meanwhile
 MAX_RESUMES = 5  # times that a download is taken up again without getting any further
 TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is killed, and tried again
-READ_BYTES = 256 * 1024  # one read: what is parsed at once stays in the processor's cache
-MAX_GUESS_BYTES = 1024 * 1024  # decoded at once at most: bounds the memory that records take
+READ_BYTES = 256 * 1024  # one read
+AT_ONCE_BYTES = 256 * 1024  # decoded at once, unless one record is larger: bounds memory, stays in processor's cache
 READS_AHEAD = 8  # reads that may wait for the parser
 PART_BYTES = 8 * 1024 * 1024  # one part of a multipart upload, of which S3 takes 10,000
 
@@ -95,14 +95,6 @@ class Record(msgspec.Struct, gc=False):
     diagnosis: str | UnsetType = UNSET
 
 
-class AskedRecord(Record, gc=False):
-    """A record that outlives its decoder, which fails on whatever follows it."""
-
-    def __post_init__(self) -> None:
-        """Leave the record where _end_of_record finds it."""
-        _asked.record = self
-
-
 class Patient(msgspec.Struct, gc=False):
     """What is kept of a record."""
 
@@ -110,15 +102,12 @@ class Patient(msgspec.Struct, gc=False):
     patient_name: str
 
 
-_asked = threading.local()
-_records = msgspec.json.Decoder(list[Record])
-_asked_record = msgspec.json.Decoder(AskedRecord)
 _encoder = msgspec.json.Encoder()
 _FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)  # all that a decoder raises; the last for depth
 
 # --- framing ----------------------------------------------------------------------------------------------------------
 
-_OPEN, _CLOSE = b"[]"
+_OPEN, _COMMA, _CLOSE = b"[,]"
 _BOM = b"\xef\xbb\xbf"
 _WHITE = b" \t\r\n"
 _PADDING = b" " * 6  # msgspec takes a lone surrogate for truncated unless six bytes follow it
@@ -129,54 +118,113 @@ _EMPTY = re.compile(rb"\[[ \t\r\n]*\]")
 _SEPARATOR = re.compile(rb',[ \t\r\n]*\{[ \t\r\n]*"[^ \t\r\n,:\]}"]')
 _TRUNCATED = "Input data was truncated"
 _TRAILING = "JSON is malformed: trailing characters (byte "
+_EXPECTED = "JSON is malformed: expected ',' or ']' (byte "
+
+
+class _Start(Exception):  # noqa: N818 - not an error
+    """Makes a count begin."""
+
+
+class _Decoders(threading.local):
+    """Decoders of which something is left when they fail: the records before the fault, or where these end."""
+
+    def __init__(self) -> None:
+        self._kept: list[Record] = []
+        self._count = 0
+        self._data = bytearray()
+        passing = self._pass()
+        next(passing)
+        self._start = passing.throw
+
+        # Both are called for each record. A function of ours would take several times as long.
+        class Kept(Record, gc=False):
+            __post_init__ = self._kept.append  # type: ignore[misc]
+
+        class Passed(msgspec.Struct, gc=False):
+            __post_init__ = passing.send  # type: ignore[misc]
+
+        self.one = msgspec.json.Decoder(Kept)
+        self.many = msgspec.json.Decoder(list[Kept])
+        self.passed = msgspec.json.Decoder(list[Passed])
+
+    def decode(self, decoder: msgspec.json.Decoder[Any], data: memoryview) -> tuple[list[Record], Exception | None]:
+        """Return the records that a decoder has decoded, and its error if it failed."""
+        self._kept.clear()  # of what any other exception has left
+        fault = None
+        try:
+            decoder.decode(data)
+        except _FAULTS as error:
+            fault = error.with_traceback(None)
+        records = self._kept.copy()
+        self._kept.clear()
+        return records, fault
+
+    def end(self, data: bytearray, count: int) -> int:
+        """Return the index of what follows that many records of an array, its length if nothing does. Spoils the data.
+
+        A decoder tells how far it is only when something is wrong. So when it has passed the last of the records, all
+        is overwritten with what JSON never holds, and it fails at the very next byte.
+        """
+        self._count, self._data = count, data
+        self._start(_Start)
+        try:
+            self.passed.decode(data)
+        except _FAULTS as error:
+            message = str(error)
+            if message.startswith(_EXPECTED):
+                return int(message[len(_EXPECTED) : -1])
+        return len(data)
+
+    def _pass(self) -> Generator[None, object, None]:
+        while True:
+            try:
+                for _ in range(self._count):
+                    yield
+                self._data[:] = bytes(len(self._data))
+                yield
+            except _Start:
+                pass
+
+
+_decoders = _Decoders()
 
 
 class Framer:
     """Turns the bytes of a JSON array, cut anywhere, into checked records, in linear time whatever they are.
 
     The window holds an array: its first byte is the opening bracket, or the comma after the last record taken out,
-    overwritten with one. Whole records are found in two ways, both exact.
-    Guess: overwrite a likely comma with a closing bracket, and decode up to there, in place. If that is a whole array,
-    the comma did separate two records; if it is not, nothing is lost but time. So the next guess reaches less far, and
-    further again with every byte taken out.
-    Ask: decode a single record. The decoder's error tells the byte at which something follows it.
+    overwritten with one. As much of it as may be decoded at once is cut off at a likely comma, by overwriting that with
+    a closing bracket. If a whole array is decoded, in place, the comma did separate two records. If not, the records
+    before the fault are good all the same: they are counted, and a second pass over as many tells where they end.
+    A record that is larger than what is decoded at once is waited for, and decoded alone: the decoder's error tells the
+    byte at which something follows it.
     """
 
     def __init__(self) -> None:
         self.records = 0  # taken out so far
         self._window = bytearray()
-        self._wanted = 4  # bytes to wait for: to know a byte order mark; later, twice the size of the last records
-        self._reach = MAX_GUESS_BYTES  # of the next guess
-        self._digits = 0  # bytes at the end that may be half a number, which is a number too, but a different one
-        self._opened = self._closed = False
-        self._last = self._pending = False
+        self._wanted = 4  # bytes to wait for: to know a byte order mark; later, to hold a record
+        self._large = 0  # bytes of the last record that was larger than what is decoded at once
+        self._opened = self._closed = self._last = False
 
     def feed(self, data: bytes, last: bool = False) -> None:
         """Add the next bytes, with `last` the end of the file. Before the next ones, all records are to be taken."""
         self._window += data
-        others = data.rstrip(_NUMBER)
-        self._digits = len(data) - len(others) + (0 if others else self._digits)
+        self._last = last
         if last:
             self._window += _PADDING
-            self._digits = 0
-        self._last, self._pending = last, True
 
     def take(self) -> list[Record]:
         """Take out whole records, as many as may be held at once; none when more bytes are needed. Raises Rejected."""
-        window, last = self._window, self._last
+        window = self._window
         batch: list[Record] = []
-        if (
-            self._pending
-            and not self._closed
-            and (last or len(window) >= self._wanted)
-            and (self._opened or self._open())
-        ):
-            batch, end = self._guess() or self._ask()
-            self.records += len(batch)
-            del window[:end]
-            if not self._closed:
-                window[0] = _OPEN
-        self._pending = bool(batch) and (last or len(window) >= 8 * self._wanted)
+        if not self._closed and (self._opened or self._open()):
+            while not batch and not self._closed and (self._last or len(window) >= self._wanted):
+                batch, end = self._none() or (self._one() if self._wanted > AT_ONCE_BYTES else self._many())
+                self.records += len(batch)
+                del window[:end]
+                if batch and not self._closed:
+                    window[0] = _OPEN
         if self._closed:
             if window.strip(_WHITE):
                 raise Rejected("trailing_data")
@@ -186,93 +234,101 @@ class Framer:
     def _open(self) -> bool:
         """Cut off what comes before the array. Returns whether it has begun."""
         window = self._window
+        if len(window) < self._wanted and not self._last:
+            return False
         if start := _START.match(window):
             del window[: start.end() - 1]
             self._opened = True
+            self._want(0)
         elif window.startswith(b"\x1f\x8b"):
             raise Rejected("gzip")
         elif window.removeprefix(_BOM).strip(_WHITE):
             raise Rejected("not_an_array")
         elif self._last:
             raise Rejected("empty_file")
+        elif len(window) > MAX_RECORD_BYTES + 1:
+            raise Rejected("record_too_large", 0)
         else:
-            self._wait()
+            self._wanted = min(2 * len(window), MAX_RECORD_BYTES + 2)
         return self._opened
 
-    def _wait(self) -> None:
-        """Wait for as much again, so that decoding a record over and over while it arrives stays linear."""
-        if len(self._window) >= MAX_RECORD_BYTES + 2:
-            raise Rejected("record_too_large", self.records)
-        self._want(len(self._window))
-
     def _want(self, size: int) -> None:
-        self._wanted = min(2 * size, MAX_RECORD_BYTES + 2)
+        """Wait for twice that many bytes, so that decoding a record over and over while it arrives stays linear."""
+        self._wanted = min(max(2 * size, AT_ONCE_BYTES), MAX_RECORD_BYTES + 2 + len(_PADDING))
 
-    def _guess(self) -> tuple[list[Record], int] | None:
-        """Decode up to a likely comma, or everything at the end of the file. Returns records and where they end."""
-        window = self._window
-        reach = min(len(window), self._reach, MAX_RECORD_BYTES + 2)  # in less, no record is too large
-        if whole := self._last and reach == len(window):
-            end = reach - 1
-        elif reach >= 8 * self._wanted:
-            end = _likely_separator(window, reach)
-        else:
-            return None  # to ask for a few is cheap
-        saved, batch = window[end], []
-        if end:
-            window[end] = saved if whole else _CLOSE
-            try:
-                batch = _records.decode(memoryview(window)[: end + 1])
-            except _FAULTS:
-                batch = []
-        if not batch:
-            window[end] = saved
-            self._reach = reach // 8
+    def _none(self) -> tuple[list[Record], int] | None:
+        """Return where the array ends if it is empty."""
+        empty = None if self.records else _EMPTY.match(self._window)
+        if not empty:
             return None
-        self._closed = whole
-        self._want(end // len(batch))
-        self._reach = min(self._reach + end, MAX_GUESS_BYTES)
-        return batch, end
+        self._closed = True
+        return [], empty.end()
 
-    def _ask(self) -> tuple[list[Record], int]:
-        """Decode record by record, until a guess will do. Returns whole ones and where they end. Raises Rejected."""
-        window, last = self._window, self._last
-        if not self.records and (empty := _EMPTY.match(window)):
-            self._closed = True
-            return [], empty.end()
-        batch: list[Record] = []
-        end = 0
-        fault: Rejected | None = None
-        limit = len(window) - self._digits
-        while not fault and not self._closed:
-            start, record = end + 1, self.records + len(batch)
-            found = _end_of_record(window, start, limit, record)
-            if not found:
-                if len(window) - len(_PADDING) * last - start > MAX_RECORD_BYTES:
-                    fault = Rejected("record_too_large", record)
-                break
-            if isinstance(found, Rejected):
-                fault = found
-            elif found - start > MAX_RECORD_BYTES:
-                fault = Rejected("record_too_large", record)
-            elif window[found] not in b",]":
-                fault = Rejected("malformed", record)
-            else:
-                batch.append(vars(_asked).pop("record"))
-                end = found
-                self._closed = window[end] == _CLOSE
-                size, rest = end - start, len(window) - end
-                self._want(size)
-                self._reach = min(self._reach + size // 8, MAX_GUESS_BYTES)
-                if (rest < size and not last) or min(self._reach, rest) >= 8 * self._wanted:
-                    break  # the next record is hardly whole yet, or a guess will find many
-        if last and not self._closed and not fault and not batch:
-            fault = Rejected("truncated", self.records)
-        if fault:
-            raise fault
-        if not batch:
-            self._wait()
-        return batch, end + self._closed
+    def _many(self) -> tuple[list[Record], int]:
+        """Decode as much as is decoded at once. Returns records and where they end. Raises Rejected."""
+        window = self._window
+        limit = min(len(window), self._wanted, MAX_RECORD_BYTES + 2)  # in less, no record is too large
+        whole = self._last and limit == len(window)
+        if comma := 0 if whole else _likely_separator(window, limit):
+            limit = comma + 1
+            window[comma] = _CLOSE
+        elif not whole:
+            limit -= _half_a_number(window, limit)
+        batch, fault = _decoders.decode(_decoders.many, memoryview(window)[:limit])
+        if comma:
+            window[comma] = _COMMA
+        if batch and not fault:
+            self._closed = not comma
+            return batch, comma or limit
+        while batch:
+            end = _decoders.end(window[:limit], len(batch))
+            after = limit - len(window[end:limit].lstrip(_WHITE))
+            if after < limit:
+                self._want(max(limit - after, self._large))  # that much is no whole record, and may be a large one
+                return batch, self._after(after, len(batch))
+            batch.pop()  # for the time being: what follows is not there yet
+        return self._one()
+
+    def _one(self) -> tuple[list[Record], int]:
+        """Decode a single record. Returns it and where it ends; nothing if it is not whole as yet. Raises Rejected."""
+        window = self._window
+        limit = size = min(len(window), self._wanted)
+        whole = self._last and size == len(window)
+        if not whole:
+            limit -= _half_a_number(window, size)
+        batch, fault = _decoders.decode(_decoders.one, memoryview(window)[1:limit])
+        message = str(fault)
+        after = int(message[len(_TRAILING) : -1]) if message.startswith(_TRAILING) else 0
+        if fault and not after and message != _TRUNCATED:
+            raise _rejection(fault, self.records)
+        if (after or size - len(_PADDING) * whole) > MAX_RECORD_BYTES + 1:
+            raise Rejected("record_too_large", self.records)
+        if after:
+            if after > AT_ONCE_BYTES:
+                self._large = after
+            self._want(after)
+            return batch, self._after(after, 1)
+        if whole:
+            raise Rejected("truncated", self.records)
+        self._want(size)
+        return [], 0
+
+    def _after(self, after: int, count: int) -> int:
+        """Return how much to cut off, given where something follows that many records."""
+        if self._window[after] not in b",]":
+            raise Rejected("malformed", self.records + count - 1)
+        self._closed = self._window[after] == _CLOSE
+        return after + self._closed
+
+
+def _half_a_number(window: bytearray, limit: int) -> int:
+    """Return how many bytes at the end may be half a number, which is a number too, but a different one."""
+    for size in (64, limit):
+        tail = window[max(limit - size, 0) : limit]
+        others = tail.rstrip(_NUMBER)
+        if others:
+            break
+    return len(tail) - len(others)
 
 
 def _likely_separator(window: bytearray, reach: int) -> int:
@@ -299,19 +355,6 @@ def _likely_separator(window: bytearray, reach: int) -> int:
         if depth <= lowest:
             best, lowest = comma, depth
     return best
-
-
-def _end_of_record(window: bytearray, start: int, limit: int, record: int) -> int | Rejected:
-    """Decode the record at `start` into _asked. Returns the index of what follows it, 0 if nothing does as yet."""
-    try:
-        _asked_record.decode(memoryview(window)[start:limit])
-    except _FAULTS as error:
-        message = str(error)
-        if message.startswith(_TRAILING):
-            return start + int(message[len(_TRAILING) : -1]) - 1  # the byte it names is one too far
-        if message != _TRUNCATED:
-            return _rejection(error, record)  # not raised here: the decoder's error would come along, with content
-    return 0
 
 
 # --- validation -------------------------------------------------------------------------------------------------------

@@ -52,7 +52,14 @@ def mixed(random_: random.Random, number: int) -> dict[str, Any]:
     return {"patient_id": f"P-{number:08d}", "patient_name": "Ada"}
 
 
-SHAPES = {"flat": flat, "nested": nested, "similar": similar, "mixed": mixed}
+def mingled(random_: random.Random, number: int) -> dict[str, Any]:
+    """The same with 30 KB instead of a megabyte: a read often ends in the midst of one."""
+    if number % 1000 == 0:
+        return flat(random_, number) | {"history": lookalikes(600)}
+    return mixed(random_, number)
+
+
+SHAPES = {"flat": flat, "nested": nested, "similar": similar, "mixed": mixed, "mingled": mingled}
 
 
 def pieces(shape: str, style: str, size: int) -> Iterator[bytes]:

@@ -208,6 +208,7 @@ def main() -> None:
         f"nested-pretty-{middle}",
         f"similar-compact-{middle}",
         f"mixed-compact-{middle}",
+        f"mingled-compact-{middle}",
     ):
         path = files.make(file, folder)
         results[file] = compare(path, everyone, options.rounds)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 os.environ.update(
     PROCESSED_BUCKET="processed",
@@ -114,24 +115,26 @@ def processed(client: Any, key: str) -> Any:
         return None
 
 
-def frame(pieces: list[bytes]) -> list[tuple[str, str]]:
-    """What the framer makes of a file that arrives in pieces."""
+def frame(pieces: list[bytes], at_once: int = 64) -> list[tuple[str, str]]:
+    """What the framer makes of a file that arrives in pieces, if it decodes that many bytes at once."""
     framer = lambda_function.Framer()
     records = []
-    for piece in [*pieces, None]:
-        framer.feed(piece or b"", last=piece is None)
-        while batch := framer.take():
-            records += batch
+    with mock.patch.object(lambda_function, "AT_ONCE_BYTES", at_once):
+        for piece in [*pieces, None]:
+            framer.feed(piece or b"", last=piece is None)
+            while batch := framer.take():
+                records += batch
     assert framer.records == len(records)
     return [(record.patient_id, record.patient_name) for record in records]
 
 
 def rejection(data: bytes, size: int = 7) -> str:
-    """Why a file is rejected, whatever the pieces it comes in; empty if it is not."""
+    """Why a file is rejected, whatever the pieces it comes in and is decoded in; empty if it is not."""
     reasons, contexts = set(), []
-    for step in (size, len(data) or 1):
+    whole = len(data) or 1
+    for step, at_once in ((size, size), (whole, 64), (whole, 2 * whole)):
         try:
-            frame([data[at : at + step] for at in range(0, len(data), step)])
+            frame([data[at : at + step] for at in range(0, len(data), step)], at_once)
             reasons.add("")
         except lambda_function.Rejected as error:
             reasons.add(str(error))

@@ -139,7 +139,8 @@ def test_nothing_shows_when_the_handler_itself_is_wrong(
         raise ValueError(f"cannot do it: {GOOD!r}")
 
     monkeypatch.setattr(lambda_function, broken, wrong)
-    monkeypatch.setattr(lambda_function, "READ_BYTES", 200)
+    for name in ("READ_BYTES", "AT_ONCE_BYTES"):
+        monkeypatch.setattr(lambda_function, name, 200)
     s3.put_object(Bucket="raw", Key="scan.json", Body=json.dumps([RECORD] * 20).encode()[:-1] + b",7]")
     with pytest.raises(Failure, match="ValueError in wrong line") as caught:
         lambda_handler(notification("scan.json"), context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lambda_function
-from lambda_function import Framer, Rejected
+from lambda_function import Framer, Rejected, _decoders
 
 from .conftest import frame, rejection
 
@@ -52,7 +53,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
 def files(draw: st.DrawFn) -> bytes:
     """A valid file, in one of the layouts that JSON writers produce."""
     text = json.dumps(
-        draw(st.lists(records(), max_size=8)) * draw(st.sampled_from([1, 1, 1, 20])),  # many are rather guessed at
+        draw(st.lists(records(), max_size=8)) * draw(st.sampled_from([1, 1, 1, 20])),
         ensure_ascii=draw(st.booleans()),
         indent=draw(st.sampled_from([None, None, 1, "\t"])),
         separators=draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,\r\n", " :\n ")])),
@@ -72,16 +73,19 @@ def expected(data: bytes) -> list[tuple[str, str]]:
     return [(record["patient_id"], record["patient_name"]) for record in json.loads(data)]
 
 
+AT_ONCE = st.sampled_from([1, 20, 64, 300, 5000])
+
+
 @settings(max_examples=600)
-@given(pieces(files()))
-def test_any_array_in_any_pieces_gives_what_the_standard_library_reads(parts: list[bytes]) -> None:
-    assert frame(parts) == expected(b"".join(parts).removeprefix(b"\xef\xbb\xbf"))
+@given(pieces(files()), AT_ONCE)
+def test_any_array_in_any_pieces_gives_what_the_standard_library_reads(parts: list[bytes], at_once: int) -> None:
+    assert frame(parts, at_once) == expected(b"".join(parts).removeprefix(b"\xef\xbb\xbf"))
 
 
 @settings(max_examples=150)
 @given(files(), st.integers(1, 40))
 def test_any_size_of_window_gives_the_same(data: bytes, size: int) -> None:
-    assert frame([data[at : at + size] for at in range(0, len(data), size)]) == frame([data])
+    assert frame([data[at : at + size] for at in range(0, len(data), size)], size) == frame([data])
 
 
 @st.composite
@@ -98,15 +102,15 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=600)
-@given(pieces(st.one_of(damaged(), st.binary(max_size=40))))
-@example([b'[{"patient_id":"1","patient_name":"x","n":-1', b".5e", b"+1", b"0}]"])
-@example([b'[{"patient_id":"1","patient_name":"x"},', b" ]"])
-@example([b"[]", b"", b"]"])
-@example([b'[{"patient_id":"1","patient_name":"x"}]', b"[", b"]"])
-def test_any_bytes_give_the_right_records_or_a_rejection(parts: list[bytes]) -> None:
+@given(pieces(st.one_of(damaged(), st.binary(max_size=40))), AT_ONCE)
+@example([b'[{"patient_id":"1","patient_name":"x","n":-1', b".5e", b"+1", b"0}]"], 1)
+@example([b'[{"patient_id":"1","patient_name":"x"},', b" ]"], 1)
+@example([b"[]", b"", b"]"], 1)
+@example([b'[{"patient_id":"1","patient_name":"x"}]', b"[", b"]"], 1)
+def test_any_bytes_give_the_right_records_or_a_rejection(parts: list[bytes], at_once: int) -> None:
     data = b"".join(parts)
     try:
-        records = frame(parts)
+        records = frame(parts, at_once)
     except Rejected:
         return
     readable = data.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")  # other fields may hold any bytes
@@ -170,48 +174,62 @@ def test_records_longer_than_a_read_are_put_together() -> None:
     assert len(frame([data[at : at + 65536] for at in range(0, len(data), 65536)])) == 5
 
 
-def test_a_record_is_decoded_a_bounded_number_of_times_while_it_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = []
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """How many bytes each decoder goes through, time after time."""
+    sizes: dict[str, list[int]] = {}
 
     class Counting:
-        def decode(self, view: memoryview) -> Any:
-            decoded.append(len(view))
-            return asked.decode(view)
+        def __init__(self, name: str) -> None:
+            self.decoder, self.sizes = getattr(_decoders, name), sizes.setdefault(name, [])
 
-    asked = lambda_function._asked_record
-    monkeypatch.setattr(lambda_function, "_asked_record", Counting())
-    data = json.dumps([record(n="x" * 2_000_000)] * 4).encode()
-    assert len(frame([data[at : at + 4096] for at in range(0, len(data), 4096)])) == 4
-    assert sum(decoded) < 5 * len(data)
+        def decode(self, data: Any) -> Any:
+            self.sizes.append(len(data))
+            try:
+                return self.decoder.decode(data)
+            except msgspec.DecodeError as error:
+                if stopped := re.search(r"\(byte (\d+)\)", str(error)):
+                    self.sizes[-1] = int(stopped[1])
+                raise
+
+    for name in ("one", "many", "passed"):
+        monkeypatch.setattr(_decoders, name, Counting(name))
+    return sizes
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("length", [1000, 30_000, 300_000, 2_000_000])
+def test_a_record_is_decoded_a_bounded_number_of_times_while_it_arrives(length: int, decoded: Any) -> None:
+    data = json.dumps([record(n="x" * length)] * (8_000_000 // length)).encode()
+    assert len(frame(cut(data, 4096), 65536)) == 8_000_000 // length
+    assert sum(map(sum, decoded.values())) < 3 * len(data)
 
 
 @pytest.mark.parametrize("layout", [{"separators": (",", ":")}, {"indent": 2}, {"separators": (" , ", " : ")}])
-def test_a_small_record_is_not_asked_for_where_a_guess_will_do(
-    layout: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_of_about_the_same_size_are_decoded_once(layout: dict[str, Any], decoded: Any) -> None:
     data = json.dumps([record(n=[record(t="]]{{"), {"a": record()}]) for _ in range(5000)], **layout).encode()
-    asked = []
-    monkeypatch.setattr(lambda_function, "_end_of_record", lambda *args: asked.append(args))
-    assert len(frame([data[at : at + 65536] for at in range(0, len(data), 65536)])) == 5000
-    assert not asked
+    assert len(frame(cut(data, 65536), 65536)) == 5000
+    assert decoded["many"]
+    assert not decoded["one"] + decoded["passed"]
 
 
-@pytest.mark.parametrize("window", [4096, 65536])
-@pytest.mark.parametrize("large", [record(n="x" * 300_000), record(n=[record()] * 3000)])
-def test_small_records_among_large_ones_are_mostly_not_asked_for(
-    large: Any, window: int, monkeypatch: pytest.MonkeyPatch
+LOOKALIKE = {"patient_id": "1", "note": '"},{"patient_id":"y\\'}
+
+
+@pytest.mark.parametrize("size", [4096, 65536])
+@pytest.mark.parametrize("small", [3, 30, 1000, 5000])
+@pytest.mark.parametrize("large", [50, 500, 5000])
+def test_small_records_among_large_ones_are_decoded_a_bounded_number_of_times(
+    small: int, large: int, size: int, decoded: Any
 ) -> None:
-    asked = []
-    ask = lambda_function._end_of_record
-
-    def count(*args: Any) -> Any:
-        asked.append(args)
-        return ask(*args)
-
-    monkeypatch.setattr(lambda_function, "_end_of_record", count)
-    data = json.dumps(([large] + [record()] * 5000) * 4).encode()
-    assert len(frame([data[at : at + window] for at in range(0, len(data), window)])) == 20_004
-    assert len(asked) < 2500
+    block = [record(n=[LOOKALIKE] * large), *[record()] * small]
+    data = json.dumps(block * (4_000_000 // len(json.dumps(block)))).encode()
+    assert len(frame(cut(data, size), 65536)) == len(json.loads(data))
+    assert sum(map(sum, decoded.values())) < 3 * len(data)
+    assert sum(map(len, decoded.values())) < 3 * len(data) / min(65536, len(json.dumps(block)))
 
 
 def test_what_is_taken_out_at_once_is_bounded_but_not_little() -> None:
@@ -219,9 +237,10 @@ def test_what_is_taken_out_at_once_is_bounded_but_not_little() -> None:
     data = json.dumps([record(n=[record()] * 30_000), *[record()] * 200_000]).encode()
     framer.feed(data)
     batches = list(iter(framer.take, []))
-    assert max(map(len, batches)) <= lambda_function.MAX_GUESS_BYTES / len(json.dumps(record()))
-    assert len(batches) < 20
-    assert sum(map(len, batches)) == framer.records > 199_000
+    most = lambda_function.AT_ONCE_BYTES / len(json.dumps(record()))
+    assert max(map(len, batches)) <= most
+    assert len(batches) < 10 + 200_000 / most
+    assert sum(map(len, batches)) == framer.records > 190_000
 
 
 def test_the_last_comma_outside_of_all_records_is_the_likely_separator() -> None:
@@ -272,9 +291,9 @@ def test_white_space_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) ->
         feed(framer, b" ")
     framer = Framer()
     feed(framer, b"[]")
-    for _ in range(100):
+    for _ in range(500):
         feed(framer, b" " * 1000)
-        assert not framer._window
+        assert len(framer._window) < lambda_function.AT_ONCE_BYTES
 
 
 def deep(levels: int, opening: str = "[", closing: str = "]") -> bytes:
@@ -312,5 +331,14 @@ def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
         (b"[]", "Expected `object`, got `array`"),
     ]:
         with pytest.raises(msgspec.DecodeError) as caught:
-            lambda_function._asked_record.decode(data)
+            _decoders.one.decode(data)
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("after", [b"", b"]", b",", b"}", b" ]", b",{}]", b",7]", b',{"a":[1,2', b"x"])
+def test_the_end_of_so_many_records_is_found_whatever_follows(after: bytes) -> None:
+    array = b"["
+    for count in range(1, 5):
+        array += b"," * (count > 1) + json.dumps(record(n=[record()] * count, m="]},{")).encode()
+        for rest in (after, b",{}" * 3 + after):
+            assert _decoders.end(bytearray(array + rest), count) == len(array)
