@@ -176,6 +176,7 @@ class _Decoders(threading.local):
         return len(data)
 
     def _pass(self) -> Generator[None, object, None]:
+        """Count the records that it is sent, and overwrite the data after the last one."""
         while True:
             try:
                 for _ in range(self._count):
@@ -218,24 +219,24 @@ class Framer:
         """Take out whole records, as many as may be held at once; none when more bytes are needed. Raises Rejected."""
         window = self._window
         batch: list[Record] = []
-        if not self._closed and (self._opened or self._open()):
-            while not batch and not self._closed and (self._last or len(window) >= self._wanted):
-                batch, end = self._none() or (self._one() if self._wanted > AT_ONCE_BYTES else self._many())
-                self.records += len(batch)
-                del window[:end]
-                if batch and not self._closed:
-                    window[0] = _OPEN
+        while not batch and not self._closed and (self._last or len(window) >= self._wanted):
+            if not self._opened:
+                self._open()
+                continue
+            batch, end = self._none() or (self._one() if self._wanted > AT_ONCE_BYTES else self._many())
+            self.records += len(batch)
+            del window[:end]
+            if batch and not self._closed:
+                window[0] = _OPEN
         if self._closed:
             if window.strip(_WHITE):
                 raise Rejected("trailing_data")
             window.clear()
         return batch
 
-    def _open(self) -> bool:
-        """Cut off what comes before the array. Returns whether it has begun."""
+    def _open(self) -> None:
+        """Cut off what comes before the array, or wait for as much again. Raises Rejected."""
         window = self._window
-        if len(window) < self._wanted and not self._last:
-            return False
         if start := _START.match(window):
             del window[: start.end() - 1]
             self._opened = True
@@ -250,7 +251,6 @@ class Framer:
             raise Rejected("record_too_large", 0)
         else:
             self._wanted = min(2 * len(window), MAX_RECORD_BYTES + 2)
-        return self._opened
 
     def _want(self, size: int) -> None:
         """Wait for twice that many bytes, so that decoding a record over and over while it arrives stays linear."""
@@ -273,7 +273,7 @@ class Framer:
             limit = comma + 1
             window[comma] = _CLOSE
         elif not whole:
-            limit -= _half_a_number(window, limit)
+            limit = _before_number(window, limit)
         batch, fault = _decoders.decode(_decoders.many, memoryview(window)[:limit])
         if comma:
             window[comma] = _COMMA
@@ -285,7 +285,7 @@ class Framer:
             after = limit - len(window[end:limit].lstrip(_WHITE))
             if after < limit:
                 self._want(max(limit - after, self._large))  # that much is no whole record, and may be a large one
-                return batch, self._after(after, len(batch))
+                return batch, self._cut_off(after, len(batch))
             batch.pop()  # for the time being: what follows is not there yet
         return self._one()
 
@@ -295,7 +295,7 @@ class Framer:
         limit = size = min(len(window), self._wanted)
         whole = self._last and size == len(window)
         if not whole:
-            limit -= _half_a_number(window, size)
+            limit = _before_number(window, size)
         batch, fault = _decoders.decode(_decoders.one, memoryview(window)[1:limit])
         message = str(fault)
         after = int(message[len(_TRAILING) : -1]) if message.startswith(_TRAILING) else 0
@@ -307,28 +307,25 @@ class Framer:
             if after > AT_ONCE_BYTES:
                 self._large = after
             self._want(after)
-            return batch, self._after(after, 1)
+            return batch, self._cut_off(after, 1)
         if whole:
             raise Rejected("truncated", self.records)
         self._want(size)
         return [], 0
 
-    def _after(self, after: int, count: int) -> int:
-        """Return how much to cut off, given where something follows that many records."""
+    def _cut_off(self, after: int, count: int) -> int:
+        """Return how much to cut off, given where something follows that many records. Raises Rejected."""
         if self._window[after] not in b",]":
             raise Rejected("malformed", self.records + count - 1)
         self._closed = self._window[after] == _CLOSE
         return after + self._closed
 
 
-def _half_a_number(window: bytearray, limit: int) -> int:
-    """Return how many bytes at the end may be half a number, which is a number too, but a different one."""
-    for size in (64, limit):
-        tail = window[max(limit - size, 0) : limit]
-        others = tail.rstrip(_NUMBER)
-        if others:
-            break
-    return len(tail) - len(others)
+def _before_number(window: bytearray, limit: int) -> int:
+    """Return the limit, or a lower one before what may be half a number: it is a number too, but a different one."""
+    start = max(limit - 64, 0)
+    others = window[start:limit].rstrip(_NUMBER)
+    return start + len(others) if others else len(window[:limit].rstrip(_NUMBER))
 
 
 def _likely_separator(window: bytearray, reach: int) -> int:

@@ -115,6 +115,11 @@ def processed(client: Any, key: str) -> Any:
         return None
 
 
+def chunks(data: bytes, size: int) -> list[bytes]:
+    """The file in pieces of that many bytes."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
 def frame(pieces: list[bytes], at_once: int = 64) -> list[tuple[str, str]]:
     """What the framer makes of a file that arrives in pieces, if it decodes that many bytes at once."""
     framer = lambda_function.Framer()
@@ -134,7 +139,7 @@ def rejection(data: bytes, size: int = 7) -> str:
     whole = len(data) or 1
     for step, at_once in ((size, size), (whole, 64), (whole, 2 * whole)):
         try:
-            frame([data[at : at + step] for at in range(0, len(data), step)], at_once)
+            frame(chunks(data, step), at_once)
             reasons.add("")
         except lambda_function.Rejected as error:
             reasons.add(str(error))
