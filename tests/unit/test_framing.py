@@ -154,13 +154,15 @@ def test_the_likely_separator_is_the_last_one_whatever_looks_like_it(array: list
 
 
 @pytest.mark.parametrize(
-    "number", ["0.5", "0.001", "10e-1", "5E-1", "100000000000000000000e-25", "0e0", "-0.0", "1.0e+0"]
+    "number",
+    ["0.5", "0.001", "10e-1", "5E-1", "100000000000000000000e-25", "0e0", "-0.0", "1.0e+0", f"1{'0' * 99}e-100"],
 )
 def test_a_number_cut_in_two_is_not_taken_for_another_one(number: str) -> None:
     first = json.dumps(record(optic_disc_cup_ratio=7, n=7)).replace("7", number)
     text = f"[{first}, {json.dumps(record())}]".encode()
     for cut in range(len(text)):
-        assert len(frame([text[:cut], text[cut:]])) == 2
+        for at_once in (20, 64):
+            assert len(frame([text[:cut], text[cut:]], at_once)) == 2
 
 
 def test_nested_objects_that_look_like_records_are_not_taken_for_records() -> None:
@@ -337,6 +339,20 @@ def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
         with pytest.raises(msgspec.DecodeError) as caught:
             _decoders.one.decode(data)
         assert str(caught.value) == message
+
+
+def test_records_of_a_file_that_was_given_up_midway_are_not_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def decode(self, data: Any) -> None:
+            many.decode(data)
+            raise MemoryError
+
+    many = _decoders.many
+    monkeypatch.setattr(_decoders, "many", Failing())
+    with pytest.raises(MemoryError):
+        frame([json.dumps([record()]).encode()])
+    monkeypatch.undo()
+    assert frame([json.dumps([record(patient_name="y")]).encode()]) == [("1", "y")]
 
 
 @pytest.mark.parametrize("after", [b"", b"]", b",", b"}", b" ]", b",{}]", b",7]", b',{"a":[1,2', b"x"])
