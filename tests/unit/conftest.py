@@ -27,7 +27,10 @@ from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 import lambda_function  # noqa: E402
 
 settings.register_profile(
-    "unit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "unit",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],  # the machine may be busy
 )
 settings.register_profile("mutants", settings.get_profile("unit"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("unit")

@@ -136,10 +136,9 @@ def s3(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest
     thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
     thread.start()
     config = lambda_function.s3.meta.config
-    if (
-        "timeout" in request.node.name or "stall" in request.node.name
-    ):  # elsewhere nobody has to wait, and an answer that only comes late is no fault
-        config = config.merge(Config(read_timeout=0.3))
+    if "timeout" in request.node.name or "stall" in request.node.name:
+        # Elsewhere nobody has to wait. An answer that only comes late is no fault, and must not be taken for one here.
+        config = config.merge(Config(read_timeout=1))
     through = f"http://127.0.0.1:{httpd.server_port}"
     monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=through, config=config))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)

@@ -16,7 +16,6 @@ PIPELINE = {"raw_data_bucket_name": "raw", "processed_data_bucket_name": "proces
 def called_by_a_deploy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE", json.dumps(PIPELINE))
     monkeypatch.setattr(sys, "argv", ["smoke_test.py", "prod"])
-    monkeypatch.setattr("smoke_test.AGAIN_SECONDS", 0.2)
 
 
 @pytest.fixture
@@ -51,8 +50,9 @@ def test_a_file_that_goes_through(pipeline: Any, capsys: pytest.CaptureFixture[s
 
 
 def test_an_upload_before_the_notification_is_in_effect_is_sent_again(
-    pipeline: Any, capsys: pytest.CaptureFixture[str]
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("smoke_test.AGAIN_SECONDS", 0.2)
     pipeline(3, smoke_test.EXPECTED)
     smoke_test.main()
     assert capsys.readouterr().out.count("uploading it again") >= 2
@@ -66,6 +66,7 @@ def test_a_failure_says_where_to_look_and_how_to_go_back(
         pipeline(1, records)
     else:
         monkeypatch.setattr("smoke_test.WAIT_SECONDS", 0.3)
+        monkeypatch.setattr("smoke_test.AGAIN_SECONDS", 0.2)
     with pytest.raises(SystemExit) as ended:
         smoke_test.main()
     start, _, rest = str(ended.value).partition("smoke-test/")
