@@ -48,7 +48,7 @@ MAX_ROUNDS = 5  # times that one event starts over because a newer version has a
 MAX_RESUMES = 5  # times that a download is taken up again without getting any further
 TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is killed, and tried again
 READ_BYTES = 256 * 1024  # one read
-AT_ONCE_BYTES = 256 * 1024  # decoded at once, unless one record is larger: bounds memory, stays in processor's cache
+AT_ONCE_BYTES = 256 * 1024  # decoded at once if no record is larger; below MAX_RECORD_BYTES. Fits the processor's cache
 READS_AHEAD = 8  # reads that may wait for the parser
 PART_BYTES = 8 * 1024 * 1024  # one part of a multipart upload, of which S3 takes 10,000
 
@@ -267,13 +267,11 @@ class Framer:
     def _many(self) -> tuple[list[Record], int]:
         """Decode as much as is decoded at once. Returns records and where they end. Raises Rejected."""
         window = self._window
-        limit = min(len(window), self._wanted, MAX_RECORD_BYTES + 2)  # in less, no record is too large
+        limit = min(len(window), self._wanted)
         whole = self._last and limit == len(window)
         if comma := 0 if whole else _likely_separator(window, limit):
             limit = comma + 1
             window[comma] = _CLOSE
-        elif not whole:
-            limit = _before_number(window, limit)
         batch, fault = _decoders.decode(_decoders.many, memoryview(window)[:limit])
         if comma:
             window[comma] = _COMMA

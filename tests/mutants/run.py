@@ -52,13 +52,23 @@ timeout_multiplier = 2.0 # of the time that the function's tests take: a mutant 
 
 # Mutants that no test of what comes out can tell from the handler: why, and the lines that mutmut makes.
 EXPLAINED = {
-    "finds another comma, or the same one elsewhere: the same records, at another time": (
+    "finds another comma, or the same one elsewhere, or waits for a byte more: the same records, at another time": (
         "for tail in (2049, 65536):",
         "for tail in (2048, 65537):",
         "commas = [match.start() for match in _SEPARATOR.finditer(window, max(reach - tail, 2), reach)]",
+        "self._wanted = min(max(2 * size, AT_ONCE_BYTES), MAX_RECORD_BYTES + 3 + len(_PADDING))",
+        "if after >= AT_ONCE_BYTES:",
+    ),
+    "looks at more or at fewer bytes before it looks at all": (
+        "start = max(limit + 64, 0)",
+        "start = max(limit - 65, 0)",
+        "start = max(limit - 64, 1)",
+        "others = None",
+        "return start + len(others) if (others) and False else len(window[:limit].rstrip(_NUMBER))",
     ),
     "depths are only compared with each other": ("depth = lowest = 1",),
     "only whether it is empty or false is asked": (
+        'fault = ""',
         "commas: list[int] = None",
         'for comma, before in zip(commas[1:], without_strings.split(b"\\x00")[1:], strict=None):',
         'for comma, before in zip(commas[1:], without_strings.split(b"\\x00")[1:], ):',

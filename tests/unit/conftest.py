@@ -76,6 +76,12 @@ def log() -> Iterator[io.StringIO]:
     handler.setStream(before)
 
 
+@pytest.fixture(autouse=True)
+def decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoders of its own for every test: what one leaves behind neither helps nor harms another."""
+    monkeypatch.setattr(lambda_function, "_decoders", lambda_function._Decoders())
+
+
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
@@ -124,10 +130,10 @@ def chunks(data: bytes, size: int) -> list[bytes]:
 
 
 def frame(pieces: list[bytes], at_once: int = 64) -> list[tuple[str, str]]:
-    """What the framer makes of a file that arrives in pieces, if it decodes that many bytes at once."""
+    """What the framer makes of a file in pieces, if it decodes so many bytes at once, or a record's limit."""
     framer = lambda_function.Framer()
     records = []
-    with mock.patch.object(lambda_function, "AT_ONCE_BYTES", at_once):
+    with mock.patch.object(lambda_function, "AT_ONCE_BYTES", min(at_once, lambda_function.MAX_RECORD_BYTES)):
         for piece in [*pieces, None]:
             framer.feed(piece or b"", last=piece is None)
             while batch := framer.take():

@@ -106,7 +106,8 @@ def test_nothing_of_a_bad_file_shows(
     s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if name == "too large":
-        monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 600)
+        for limit in ("MAX_RECORD_BYTES", "AT_ONCE_BYTES"):
+            monkeypatch.setattr(lambda_function, limit, 600)
     s3.put_object(Bucket="raw", Key="scan.json", Body=BAD[name])
     with pytest.raises(Failure) as caught:
         lambda_handler(notification("scan.json"), context)

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lambda_function
-from lambda_function import Framer, Rejected, _decoders
+from lambda_function import Framer, Rejected
 
 from .conftest import chunks, frame, rejection
 
@@ -183,7 +183,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     class Counting:
         def __init__(self, name: str) -> None:
-            self.decoder, self.sizes = getattr(_decoders, name), sizes.setdefault(name, [])
+            self.decoder, self.sizes = getattr(lambda_function._decoders, name), sizes.setdefault(name, [])
 
         def decode(self, data: Any) -> Any:
             self.sizes.append(len(data))
@@ -195,7 +195,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise
 
     for name in ("one", "many", "passed"):
-        monkeypatch.setattr(_decoders, name, Counting(name))
+        monkeypatch.setattr(lambda_function._decoders, name, Counting(name))
     return sizes
 
 
@@ -230,6 +230,7 @@ def test_small_records_among_large_ones_are_decoded_a_bounded_number_of_times(
     assert len(frame(chunks(data, size), 65536)) == len(json.loads(data))
     assert sum(map(sum, decoded.values())) < 3 * len(data)
     assert sum(map(len, decoded.values())) < 3 * len(data) / min(65536, len(json.dumps(block)))
+    assert not decoded["one"] or len(json.dumps(block[0])) > 65536 / 2  # what is less is never decoded alone
 
 
 def test_what_is_taken_out_at_once_is_bounded_but_not_little() -> None:
@@ -337,7 +338,7 @@ def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
         (b"[]", "Expected `object`, got `array`"),
     ]:
         with pytest.raises(msgspec.DecodeError) as caught:
-            _decoders.one.decode(data)
+            lambda_function._decoders.one.decode(data)
         assert str(caught.value) == message
 
 
@@ -347,11 +348,11 @@ def test_records_of_a_file_that_was_given_up_midway_are_not_in_the_next_one(monk
             many.decode(data)
             raise MemoryError
 
-    many = _decoders.many
-    monkeypatch.setattr(_decoders, "many", Failing())
-    with pytest.raises(MemoryError):
-        frame([json.dumps([record()]).encode()])
-    monkeypatch.undo()
+    many = lambda_function._decoders.many
+    with monkeypatch.context() as patched:
+        patched.setattr(lambda_function._decoders, "many", Failing())
+        with pytest.raises(MemoryError):
+            frame([json.dumps([record()]).encode()])
     assert frame([json.dumps([record(patient_name="y")]).encode()]) == [("1", "y")]
 
 
@@ -361,4 +362,4 @@ def test_the_end_of_so_many_records_is_found_whatever_follows(after: bytes) -> N
     for count in range(1, 5):
         array += b"," * (count > 1) + json.dumps(record(n=[record()] * count, m="]},{")).encode()
         for rest in (after, b",{}" * 3 + after):
-            assert _decoders.end(bytearray(array + rest), count) == len(array)
+            assert lambda_function._decoders.end(bytearray(array + rest), count) == len(array)
