@@ -206,6 +206,7 @@ class Framer:
         self._window = bytearray()
         self._wanted = 4  # bytes to wait for: to know a byte order mark; later, to hold a record
         self._large = 0  # bytes of the last record that was larger than what is decoded at once
+        self._misses = 0  # commas that did not separate records
         self._opened = self._closed = self._last = False
 
     def feed(self, data: bytes, last: bool = False) -> None:
@@ -269,6 +270,8 @@ class Framer:
         window = self._window
         limit = min(len(window), self._wanted)
         whole = self._last and limit == len(window)
+        if not whole:  # after a miss look elsewhere, else all may miss where records recur in the rhythm of the reads
+            limit -= self._misses * 81_001 % max(limit // 2, 1)
         if comma := 0 if whole else _likely_separator(window, limit):
             limit = comma + 1
             window[comma] = _CLOSE
@@ -282,6 +285,7 @@ class Framer:
             end = _decoders.end(window[:limit], len(batch))
             after = limit - len(window[end:limit].lstrip(_WHITE))
             if after < limit:
+                self._misses += 1
                 self._want(max(limit - after, self._large))  # that much is no whole record, and may be a large one
                 return batch, self._cut_off(after, len(batch))
             batch.pop()  # for the time being: what follows is not there yet

@@ -27,6 +27,32 @@ def flat(random_: random.Random, number: int) -> dict[str, Any]:
     }
 
 
+def wide(random_: random.Random, number: int) -> dict[str, Any]:
+    """A record with twenty more fields, such as devices export, that nobody asked for."""
+    return flat(random_, number) | {
+        "eye": random_.choice("LR"),
+        "acquired_at": f"2026-03-{random_.randint(1, 28):02d}T09:26:{random_.randint(0, 59):02d}Z",
+        "clinic_id": f"C-{random_.randint(100, 999)}",
+        "operator_id": f"OP-{random_.randint(100, 999)}",
+        "device_maker": "Acme",
+        "device_model": f"OCT-{random_.randint(1, 9)}",
+        "device_serial": f"SN{random_.randint(10_000_000, 99_999_999)}",
+        "software_version": "4.2.1",
+        "image_file": f"{random_.getrandbits(128):032x}.dcm",
+        "image_width": 768,
+        "image_height": 496,
+        "signal_strength": random_.randint(1, 10),
+        "axial_length_mm": round(random_.uniform(21, 27), 2),
+        "intraocular_pressure_mmhg": round(random_.uniform(8, 30), 1),
+        "macular_volume_mm3": round(random_.uniform(6, 12), 3),
+        "visual_acuity": "20/40",
+        "pupil_dilated": random_.random() < 0.5,
+        "reviewed": False,
+        "reviewer_id": None,
+        "notes": "Fixated well; no artefacts of motion in this volume. To be repeated in twelve months.",
+    }
+
+
 def nested(random_: random.Random, number: int) -> dict[str, Any]:
     """A record with a device and a list of layers that nobody asked for."""
     return flat(random_, number) | {
@@ -59,7 +85,7 @@ def mingled(random_: random.Random, number: int) -> dict[str, Any]:
     return mixed(random_, number)
 
 
-SHAPES = {"flat": flat, "nested": nested, "similar": similar, "mixed": mixed, "mingled": mingled}
+SHAPES = {"flat": flat, "wide": wide, "nested": nested, "similar": similar, "mixed": mixed, "mingled": mingled}
 
 
 def pieces(shape: str, style: str, size: int) -> Iterator[bytes]:

@@ -204,6 +204,8 @@ def main() -> None:
         f"flat-compact-{middle}",
         "flat-compact-1",
         f"flat-pretty-{middle}",
+        f"wide-compact-{middle}",
+        f"wide-pretty-{middle}",
         f"nested-compact-{middle}",
         f"nested-pretty-{middle}",
         f"similar-compact-{middle}",
