@@ -18,10 +18,10 @@ usage: ./tests/run.sh [PART...]      all parts without a name
   e2e         the whole pipeline on the local AWS
 Only when named:
   controls    takes each security control away in a copy and expects the tests to turn red
-  mutants     changes the handler bit by bit in a copy and expects the unit tests to turn red; half an hour
+  mutants     changes the handler bit by bit in a copy and expects the unit tests to turn red; 30 to 45 minutes
   chaos       12,000 uploads while everything goes wrong: nothing is lost; up to an hour
   scale       audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again; hours
-  bench       speed and memory of the handler beside other ways to do its work, and beside the capacity model; a quarter of an hour
+  bench       speed and memory of the handler beside other ways to do its work, and beside the capacity model; 20 to 30 minutes
 EOF
 }
 
