@@ -111,6 +111,7 @@ _OPEN, _COMMA, _CLOSE = b"[,]"
 _BOM = b"\xef\xbb\xbf"
 _WHITE = b" \t\r\n"
 _PADDING = b" " * 6  # msgspec takes a lone surrogate for truncated unless six bytes follow it
+_STRIDE = 81_001  # golden section of half of AT_ONCE_BYTES: its multiples spread evenly over that half
 _NUMBER = b"+-.0123456789Ee"
 _START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\[")
 _EMPTY = re.compile(rb"\[[ \t\r\n]*\]")
@@ -206,7 +207,7 @@ class Framer:
         self._window = bytearray()
         self._wanted = 4  # bytes to wait for: to know a byte order mark; later, to hold a record
         self._large = 0  # bytes of the last record that was larger than what is decoded at once
-        self._misses = 0  # commas that did not separate records
+        self._misses = 0  # batches that ended in the midst of a record
         self._opened = self._closed = self._last = False
 
     def feed(self, data: bytes, last: bool = False) -> None:
@@ -271,7 +272,7 @@ class Framer:
         limit = min(len(window), self._wanted)
         whole = self._last and limit == len(window)
         if not whole:  # after a miss look elsewhere, else all may miss where records recur in the rhythm of the reads
-            limit -= self._misses * 81_001 % max(limit // 2, 1)
+            limit -= self._misses * _STRIDE % (limit // 2 + 1)
         if comma := 0 if whole else _likely_separator(window, limit):
             limit = comma + 1
             window[comma] = _CLOSE

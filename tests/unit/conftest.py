@@ -130,7 +130,7 @@ def chunks(data: bytes, size: int) -> list[bytes]:
 
 
 def frame(pieces: list[bytes], at_once: int = 64) -> list[tuple[str, str]]:
-    """What the framer makes of a file in pieces, if it decodes so many bytes at once, or a record's limit."""
+    """What the framer makes of a file in pieces, if it decodes so many bytes at once, within a record's limit."""
     framer = lambda_function.Framer()
     records = []
     with mock.patch.object(lambda_function, "AT_ONCE_BYTES", min(at_once, lambda_function.MAX_RECORD_BYTES)):
