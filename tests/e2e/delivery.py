@@ -22,8 +22,8 @@ SAMPLE = "ikerian_sample.json"
 FUNCTION = "ikerian-data-pipeline-data-processor"
 STATE_BUCKET = "ikerian-data-pipeline-tfstate-000000000000-us-east-1"
 PATIENTS = [
-    {"patient_id": "P-1001", "patient_name": "Ada Example"},
-    {"patient_id": "P-1002", "patient_name": "Ben Example"},
+    {"patient_id": "A12345", "patient_name": "Ikerian A"},
+    {"patient_id": "B67890", "patient_name": "Ikerian B"},
 ]
 NOT_IN_A_CLONE = (
     ".git",

@@ -11,15 +11,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Pipeline, Trap, deploy, free_port, is_false_drift, processes_of, terraform, wait_for
-from delivery import fresh_copy
+from delivery import PATIENTS, fresh_copy
 from local_aws import LocalAws
 
 Run = subprocess.CompletedProcess[str]
-
-PATIENTS = [
-    {"patient_id": "P-1001", "patient_name": "Ada Example"},
-    {"patient_id": "P-1002", "patient_name": "Ben Example"},
-]
 
 
 def printed_records(output: str) -> list[dict[str, str]]:
