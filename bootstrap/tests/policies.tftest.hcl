@@ -321,6 +321,7 @@ run "alarms_that_the_module_makes" {
 
   variables {
     name            = "eyes"
+    environment     = "dev"
     account_id      = "111122223333"
     region          = "us-east-1"
     topic_arn       = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"

@@ -13,6 +13,10 @@ locals {
   file_period = 60 * ceil(var.watched.redelivery_seconds / 60) + 300
   retries     = "The event is tried again: in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart. Then it waits in ${var.watched.dead_letter_queue}."
 
+  # Commands name the environment: one without it acts on dev, whatever the alarm is about.
+  deploy = "./deploy.sh deploy ${var.environment}"
+  repair = "./deploy.sh audit ${var.environment} --repair"
+
   # Each description says what to look at and what to do, for whoever is woken by it.
   alarms = {
     function-errors = {
@@ -41,9 +45,13 @@ locals {
       description = "Files or messages could not be processed, and not because of what is in them. Look at the lines with the message failed in ${var.watched.log_group_name}: key and reason. Remove the cause. ${local.retries}"
     }
     lost-events = {
-      namespace   = "AWS/Lambda", metric = "DestinationDeliveryFailures", dimensions = local.function
-      statistic   = "Sum", period = 300, above = 0
-      description = "Lambda could not put failed events into ${var.watched.dead_letter_queue}, so they are gone; the uploads are not. Look at the queue, its key and the function's role: somebody changed them. Deploy again, which restores them, and let ./deploy.sh audit --repair send again what is missing."
+      namespace = "AWS/Lambda", metric = "DestinationDeliveryFailures", dimensions = local.function
+      statistic = "Sum", period = 300, above = 0
+      description = join(" ", [
+        "Lambda could not put failed events into ${var.watched.dead_letter_queue}, so they are gone; the uploads are not.",
+        "Look at the queue, its key and the function's role: somebody changed them.",
+        "Run ${local.deploy} to restore them, then ${local.repair} to process the missing uploads.",
+      ])
     }
     dead-letter-queue = {
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = local.dead_letter
@@ -88,8 +96,13 @@ resource "aws_s3_bucket_metric" "uploads" {
 resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   count = var.request_metrics ? 1 : 0
 
-  alarm_name          = "${var.name}-nothing-processed"
-  alarm_description   = "Something was uploaded to ${var.watched.raw_bucket}, and for 15 minutes since then no file came out, not even as rejected or failed. Look at the bucket's event notification, the function's errors and throttles, and ${var.watched.ingestion_queue}. Then deploy again, which restores the notification, and let ./deploy.sh audit --repair send again what is missing. Keys without .json, and one upload that itself takes longer, raise it too. The next file that comes out ends it."
+  alarm_name = "${var.name}-nothing-processed"
+  alarm_description = join(" ", [
+    "Something was uploaded to ${var.watched.raw_bucket}, and for 15 minutes since then no file came out, not even as rejected or failed.",
+    "Look at the bucket's event notification, the function's errors and throttles, and ${var.watched.ingestion_queue}.",
+    "Then run ${local.deploy} to restore the notification, and ${local.repair} to process the missing uploads.",
+    "Keys without .json, and one upload that itself takes longer, raise this alarm too. The next file that comes out ends it.",
+  ])
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 3

@@ -14,7 +14,7 @@ output "dashboard_name" {
 }
 
 output "planned" {
-  description = "Key of the topic, who is told, and what the alarms watch, as planned."
+  description = "Key of the topic, who is told, what the alarms watch, and the commands that they name, as planned."
   value = {
     kms_key = aws_sns_topic.alarms.kms_master_key_id
     emails  = [for subscription in aws_sns_topic_subscription.email : subscription.endpoint]
@@ -23,5 +23,8 @@ output "planned" {
       of      = alarm.dimensions
       goes_on = "${alarm.comparison_operator} ${alarm.threshold}, ${alarm.evaluation_periods} x ${alarm.period} s, missing: ${alarm.treat_missing_data}"
     } }
+    commands = distinct(flatten([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) :
+      regexall("[.]/deploy[.]sh \\w+(?: [\\w-]+)?(?: --\\w+)?", alarm.alarm_description)
+    ]))
   }
 }

@@ -4,6 +4,12 @@ variable "name" {
   nullable    = false
 }
 
+variable "environment" {
+  description = "Name of the environment, for the commands in the alarms' descriptions."
+  type        = string
+  nullable    = false
+}
+
 variable "account_id" {
   description = "Account of the alarms, 12 digits."
   type        = string

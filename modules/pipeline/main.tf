@@ -157,6 +157,7 @@ module "monitoring" {
   source = "../monitoring"
 
   name            = var.name_prefix
+  environment     = var.environment
   account_id      = var.account_id
   region          = var.region
   topic_arn       = "arn:${local.partition}:sns:${local.in_account}:${var.name_prefix}-alarms"

@@ -5,7 +5,7 @@ variable "name_prefix" {
 }
 
 variable "environment" {
-  description = "Name of the environment, for the Environment tag."
+  description = "Name of the environment, for the Environment tag and the commands in the alarms' descriptions."
   type        = string
   nullable    = false
 }

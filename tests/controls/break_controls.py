@@ -180,6 +180,7 @@ BREAKS = [
     Break("results to the processed bucket", "pipeline/main.tf", "= local.buckets.processed\n", "= local.buckets.raw\n"),
     Break("metrics' namespace", "pipeline/main.tf", "= local.metrics_namespace\n  }", '= "Other"\n  }'),
     Break("metrics' service", "pipeline/main.tf", "POWERTOOLS_SERVICE_NAME      = local.function_name", 'POWERTOOLS_SERVICE_NAME = "other"'),
+    Break("alarms name commands for this environment", "pipeline/main.tf", "environment     = var.environment", 'environment = "dev"'),
     Break("alarms to their addresses", "pipeline/main.tf", "= var.monitoring.alarm_emails", "= []"),
     Break("role traces", "iam/main.tf", '["xray:PutTraceSegments", "xray:PutTelemetryRecords"]', '["xray:PutTraceSegments"]'),
     Break("state of dev locked", "env/backend.hcl", "use_lockfile = true", "use_lockfile = false"),

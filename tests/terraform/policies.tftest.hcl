@@ -305,6 +305,10 @@ run "alarms" {
     source = "./modules/pipeline"
   }
 
+  variables {
+    environment = "prod"
+  }
+
   assert {
     condition = jsonencode(module.monitoring.planned.alarms) == jsonencode({ for name, alarm in {
       dead-letter-queue  = ["AWS/SQS ApproximateNumberOfMessagesVisible Maximum", { QueueName = "eyes-dead-letter" }, "0, 1 x 300 s, missing: ignore"]
@@ -321,6 +325,10 @@ run "alarms" {
   assert {
     condition     = toset(local.alarms) == toset(concat(keys(module.monitoring.planned.alarms), ["nothing-processed"]))
     error_message = "An alarm came or went: name it in modules/pipeline, or it may not send."
+  }
+  assert {
+    condition     = toset(module.monitoring.planned.commands) == toset(["./deploy.sh audit prod --repair", "./deploy.sh deploy prod"])
+    error_message = "An alarm names a command that acts on another environment, or alarms no longer name both: ${jsonencode(module.monitoring.planned.commands)}"
   }
 }
 
