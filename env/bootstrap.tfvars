@@ -1,4 +1,4 @@
-# What an account needs once; ./deploy.sh bootstrap applies it. For a GitHub repository that signs in without keys:
+# What an account needs once; ./deploy.sh bootstrap ENV applies it. For a GitHub repository that signs in without keys:
 # github = {
 #   repository       = "OWNER/NAME"
 #   subject_prefixes = ["repo:OWNER@OWNER_ID/NAME@REPOSITORY_ID"] # made or renamed since 2026-07-15; bootstrap/README.md

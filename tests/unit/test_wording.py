@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import lambda_function
 
@@ -12,6 +17,35 @@ from .conftest import Context, notification
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "ikerian_sample.json"
+
+# Verbs that act on one environment, and on dev where none is named.
+VERBS = (
+    *("plan", "apply", "deploy", "bootstrap", "rollback", "drift", "status", "logs"),
+    *("audit", "failures", "redrive", "reprocess", "destroy", "unlock"),
+)
+# An environment, or what stands for one in a text, a script, Terraform and Python.
+ENVIRONMENT = "|".join(
+    (
+        r"(?:dev|prod|local|ENV|NAME)\b",
+        r'"?\$ENV\b',
+        r"\$\{(?:ENV|[\w.]*\benvironment)\}",
+        r"\{(?:[\w.]*\benvironment(?:\.name)?|name)\}",
+    )
+)
+WITHOUT_ENVIRONMENT = re.compile(rf"\./deploy\.sh\s+(?:{'|'.join(VERBS)})\b(?!\s+(?:{ENVIRONMENT}))")
+SUFFIXES = (".hcl", ".md", ".tf", ".tfvars", ".yml")  # and .py in scripts/
+LEFT_OUT = ("scripts/", "docs/operations.md")  # not yet written so
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield path and content of every committed file that tells people what to type."""
+    for folder, folders, files in ROOT.walk():
+        folders[:] = [name for name in folders if name == ".github" or not name.startswith((".", "_", "build"))]
+        for file in (folder / name for name in files):
+            path = file.relative_to(ROOT).as_posix()
+            is_printed = file.suffix in SUFFIXES or (file.suffix == ".py" and path.startswith("scripts/"))
+            if is_printed and not path.startswith(LEFT_OUT):
+                yield path, file.read_text()
 
 
 def test_the_readme_shows_what_the_handler_makes_of_the_sample(s3: Any, context: Context) -> None:
@@ -24,3 +58,61 @@ def test_the_readme_shows_what_the_handler_makes_of_the_sample(s3: Any, context:
     ]
     output = (ROOT / "README.md").read_text().partition("\n### Output\n")[2].partition("\n## ")[0]
     assert output.partition("```json\n")[2].partition("```")[0] == result
+
+
+def test_every_command_names_its_environment() -> None:
+    read = dict(texts())
+    assert {"README.md", "modules/monitoring/alarms.tf", ".github/workflows/deploy.yml"} <= set(read)
+    found = [
+        f"{path}:{text.count('\n', 0, command.start()) + 1}: {command[0]}"
+        for path, text in read.items()
+        for command in WITHOUT_ENVIRONMENT.finditer(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`./deploy.sh deploy dev`",
+        "./deploy.sh audit prod --repair",
+        "./deploy.sh\n  plan local",
+        "./deploy.sh unlock ENV ID",
+        './deploy.sh redrive "$ENV" --key KEY',
+        "./deploy.sh status $ENV",
+        "./deploy.sh deploy ${var.environment}",
+        "./deploy.sh rollback {environment} returns",
+        "./deploy.sh deploy {self.environment.name}",
+        "./deploy.sh build",
+        "./deploy.sh local --keep",
+        "`./deploy.sh` alone deploys dev",
+        "./deploy.sh VERB --help",
+        "./deploy.sh deploys",
+    ],
+)
+def test_a_command_that_names_its_environment_passes(text: str) -> None:
+    assert not WITHOUT_ENVIRONMENT.search(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`./deploy.sh deploy`",
+        "./deploy.sh audit --repair",
+        "./deploy.sh audit --repair dev",
+        "./deploy.sh status       # dev",
+        "./deploy.sh\n  plan",
+        "./deploy.sh deploy again",
+        "./deploy.sh deploy development",
+        "./deploy.sh unlock ID",
+        "./deploy.sh unlock {lock}",
+        "./deploy.sh deploy ${var.name}",
+    ],
+)
+def test_a_command_that_names_none_is_found(text: str) -> None:
+    assert WITHOUT_ENVIRONMENT.search(text)
+
+
+def test_all_verbs_that_take_an_environment_are_looked_for() -> None:
+    usage = subprocess.run(["./deploy.sh", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^ +(\w+) \[?ENV\b", usage, re.MULTILINE)) == set(VERBS)
