@@ -1,7 +1,4 @@
 locals {
-  # dev carries the plain project name, so its function and log group have the documented names.
-  name_prefixes = { for name in keys(var.environments) : name => name == "dev" ? var.project_name : "${var.project_name}-${name}" }
-
   # Where the environments say which account they belong to, no other is touched, whoever runs Terraform.
   account_ids = distinct(compact([for e in values(var.environments) : e.account_id]))
 

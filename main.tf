@@ -1,10 +1,17 @@
 data "aws_caller_identity" "current" {}
 
+module "names" {
+  source = "./modules/names"
+
+  project_name = var.project_name
+  environments = keys(var.environments)
+}
+
 module "pipeline" {
   source   = "./modules/pipeline"
   for_each = var.environments
 
-  name_prefix  = local.name_prefixes[each.key]
+  name_prefix  = module.names.prefixes[each.key]
   environment  = each.key
   account_id   = data.aws_caller_identity.current.account_id
   region       = var.region

@@ -4,6 +4,13 @@ data "aws_caller_identity" "current" {}
 
 data "aws_partition" "current" {}
 
+module "names" {
+  source = "../modules/names"
+
+  project_name = var.project_name
+  environments = var.environments
+}
+
 locals {
   account    = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
@@ -18,13 +25,12 @@ locals {
     "dead-letter-queue", "oldest-message", "nothing-processed",
   ]
 
-  # dev carries the plain project name, which is also the beginning of every other environment's names. So no pattern
-  # ends in a * where the name is known. A bucket's name ends in the eight characters that modules/pipeline draws.
-  prefixes = { for name in var.environments : name => name == "dev" ? var.project_name : "${var.project_name}-${name}" }
-  buckets = { for name, prefix in local.prefixes : name => {
+  # The prefix of dev is also the beginning of every other environment's names. So no pattern ends in a * where the name
+  # is known. A bucket's name ends in the eight characters that modules/pipeline draws.
+  buckets = { for name, prefix in module.names.prefixes : name => {
     for role in ["raw-data", "processed-data", "access-log"] : role => "arn:${local.partition}:s3:::${prefix}-${role}-????????"
   } }
-  arns = { for name, prefix in local.prefixes : name => {
+  arns = { for name, prefix in module.names.prefixes : name => {
     state        = "${local.state_bucket_arn}/${name}/terraform.tfstate"
     buckets      = values(local.buckets[name])
     data_buckets = [local.buckets[name].raw-data, local.buckets[name].processed-data]

@@ -260,6 +260,7 @@ run "nothing_else" {
         "aws_cloudwatch_metric_alarm.this", "aws_cloudwatch_query_definition.this", "aws_s3_bucket_metric.uploads",
         "aws_sns_topic.alarms", "aws_sns_topic_policy.alarms", "aws_sns_topic_subscription.email",
       ]
+      names = []
       network = [
         "aws_default_security_group.this", "aws_route_table.private", "aws_route_table_association.private",
         "aws_security_group.function", "aws_subnet.private", "aws_vpc.this", "aws_vpc_endpoint.s3",

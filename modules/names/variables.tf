@@ -1,0 +1,11 @@
+variable "project_name" {
+  description = "First part of every name."
+  type        = string
+  nullable    = false
+}
+
+variable "environments" {
+  description = "Names of the environments."
+  type        = set(string)
+  nullable    = false
+}
