@@ -14,6 +14,10 @@ locals {
   roles = merge([for name in local.deployed : {
     for role in ["plan", "apply"] : "${name}-${role}" => { environment = name, role = role }
   }]...)
+  # Jobs of one GitHub environment, so that its protection rules decide: NAME applies, NAME-plan plans.
+  subjects = { for key, role in local.roles : key => [
+    for prefix in local.repositories : "${prefix}:environment:${role.environment}${role.role == "plan" ? "-plan" : ""}"
+  ] }
   policies = merge([for name in local.deployed : {
     for policy, statements in local.statements[name] : "${name}-${policy}" => statements
   }]...)
@@ -64,8 +68,7 @@ data "aws_iam_policy_document" "trust" {
     condition {
       test     = "StringEquals"
       variable = "${local.issuer}:sub"
-      # Jobs of one GitHub environment, so that its protection rules decide: NAME applies, NAME-plan plans.
-      values = [for prefix in local.repositories : "${prefix}:environment:${each.value.environment}${each.value.role == "plan" ? "-plan" : ""}"]
+      values   = local.subjects[each.key]
     }
 
     # Any branch's job may name a GitHub environment that has no rule about branches. So the branch is checked here, too.

@@ -10,10 +10,12 @@ output "state_bucket_name" {
 }
 
 output "github_roles" {
-  description = "Per environment: ARNs of the roles that GitHub's workflows plan and apply with, for GitHub's variables, and the name of the boundary for env/<environment>.tfvars. Empty without a repository."
+  description = "Per environment: ARNs of the roles that GitHub's workflows plan and apply with, for GitHub's variables; the subjects that a token must have to assume each; and the name of the boundary for env/<environment>.tfvars. Empty without a repository."
   value = { for name in local.deployed : name => {
     plan_role_arn        = aws_iam_role.github["${name}-plan"].arn
+    plan_subjects        = local.subjects["${name}-plan"]
     apply_role_arn       = aws_iam_role.github["${name}-apply"].arn
+    apply_subjects       = local.subjects["${name}-apply"]
     permissions_boundary = aws_iam_policy.github["${name}-boundary"].name
   } }
 }

@@ -190,7 +190,7 @@ BREAKS = [
     Break("state of bootstrap locked", "bootstrap/backend.tf", "use_lockfile = true", "use_lockfile = false"),
     Break("state of bootstrap encrypted", "bootstrap/backend.tf", "encrypt      = true", "encrypt = false"),
     Break("state bucket encrypted", "bootstrap/state.tf", 'sse_algorithm = "AES256"', 'sse_algorithm = "aws:kms"'),
-    Break("GitHub's whole subjects", "bootstrap/github.tf", "${prefix}:environment:${each.value.environment}", "${prefix}:*"),
+    Break("GitHub's whole subjects", "bootstrap/github.tf", "${prefix}:environment:${role.environment}", "${prefix}:*"),
     Break("GitHub's subjects, no patterns", "bootstrap/github.tf", 'test     = "StringEquals"', 'test     = "StringLike"'),
     Break("GitHub's audience", "bootstrap/github.tf", 'values   = ["sts.amazonaws.com"]', 'values = ["*"]'),
     Break("apply from its environment only", "bootstrap/github.tf", '"-plan" : ""', '"-plan" : "*"'),
