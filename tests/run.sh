@@ -13,7 +13,7 @@ usage() {
 usage: ./tests/run.sh [PART...]      all parts without a name
   static      formats, linters, types, workflows
   terraform   terraform test: names, policies as rendered, validation
-  unit        the handler and the scripts, on moto
+  unit        the handler and the commands, on moto
   scan        checkov on the Terraform
   e2e         the whole pipeline on the local AWS
 Only when named:
@@ -44,6 +44,9 @@ static() {
 # check_jsonschema SCHEMA FILE...: hold files to a schema that the tool brings along.
 check_jsonschema() { check-jsonschema --quiet --builtin-schema "vendor.$1" "${@:2}"; }
 
+# terraform ARGUMENTS...: with the provider from where it can be had.
+terraform() { PYTHONPATH=scripts "$PYTHON" -m commands.terraform "$@"; }
+
 terraform_tests() {
   terraform test -no-color -test-directory=tests/terraform
   bootstrap_terraform test -no-color
@@ -54,20 +57,19 @@ bootstrap_terraform() { TF_DATA_DIR=$PWD/.local/tests-bootstrap terraform -chdir
 unit() { pytest tests/unit --numprocesses 4 --cov --cov-report=term-missing:skip-covered --cov-fail-under=98; }
 
 scan() {
-  python_env .venv/scanners tests/scanners.txt
+  python_env .venv/scanners tests/scan/requirements.txt
   BC_SKIP_MAPPING=TRUE .venv/scanners/bin/checkov --directory . --framework terraform --quiet --compact \
     --skip-path .local --skip-path .venv --skip-path tests
 }
 
 e2e() {
-  python_env .venv/scanners tests/scanners.txt
-  python_env .venv/local-aws scripts/local-aws.txt
-  python_env .venv/scripts scripts/requirements.txt
+  python_env .venv/scanners tests/scan/requirements.txt
+  python_env .venv/local-aws scripts/local_aws/requirements.txt
   # One process for each of the accounts that take longest, so that one works while another waits.
   pytest tests/e2e --numprocesses 4 --verbose
 }
 
-controls() { python tests/controls/break_controls.py; }
+controls() { PYTHONPATH=scripts python tests/controls/break_controls.py; }
 
 mutants() {
   python_env .venv/mutants tests/mutants/requirements.txt
@@ -75,18 +77,17 @@ mutants() {
 }
 
 chaos() {
-  python_env .venv/local-aws scripts/local-aws.txt
-  python_env .venv/scripts scripts/requirements.txt
+  python_env .venv/local-aws scripts/local_aws/requirements.txt
   CHAOS=5000 pytest tests/e2e/test_operate_chaos.py -s
 }
 
 scale() {
-  python_env .venv/local-aws scripts/local-aws.txt
+  python_env .venv/local-aws scripts/local_aws/requirements.txt
   AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test SCALE=100000 pytest tests/unit/test_operate_scale.py -s
 }
 
 bench() {
-  python_env .venv/local-aws scripts/local-aws.txt
+  python_env .venv/local-aws scripts/local_aws/requirements.txt
   python_env .venv/bench tests/bench/requirements.txt
   .venv/bench/bin/python tests/bench/run.py
   PYTHONPATH=.:scripts .venv/bench/bin/python tests/bench/model.py
@@ -97,10 +98,11 @@ prepare() {
   for name in ${!AWS_@} GITHUB_STEP_SUMMARY; do unset "$name"; done
   export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
   find_python
-  find_terraform
+  terraform version >/dev/null
   python_env .venv tests/requirements.txt
+  python_env .venv/commands scripts/commands/requirements.txt
   PATH=$PWD/.venv/bin:$PATH
-  python scripts/build.py >/dev/null
+  ./deploy.sh build >/dev/null
   TF_DATA_DIR=$PWD/.local/tests-terraform terraform init -backend=false -input=false -lockfile=readonly \
     -test-directory=tests/terraform -no-color >/dev/null
   bootstrap_terraform init -backend=false -input=false -lockfile=readonly -no-color >/dev/null

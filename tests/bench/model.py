@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import statistics
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ mpl.use("svg")
 import files
 from burst import ALARM_SECONDS, CONCURRENCIES, RETENTION_SECONDS, Burst, simulate
 from capacity import CPU_SECONDS_PER_FILE, CPU_SECONDS_PER_MB, duration
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 from matplotlib import pyplot
 from s3_path import Context
 
@@ -37,8 +36,7 @@ def compare() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         aws = LocalAws(port=int(probe.getsockname()[1]))
-    command = [str(aws.python), str(ROOT / "scripts/local_aws.py"), "start"]
-    subprocess.run(command, env=os.environ | {"LOCAL_AWS_PORT": str(aws.port)}, stdout=subprocess.DEVNULL, check=True)
+    aws.start()
     try:
         os.environ.update(aws.environment(), PROCESSED_BUCKET="bench-processed", POWERTOOLS_LOG_LEVEL="CRITICAL")
         measure()
@@ -72,7 +70,7 @@ def measure() -> None:
     per_file = statistics.median(cpu_seconds(SMALL_FILE) for _ in range(10 * ROUNDS))
     rounds = [{name: cpu_seconds(name) for name in SIZED} for _ in range(ROUNDS)]
 
-    print("\nThe capacity model (scripts/capacity.py): processor time, through S3 over TLS")
+    print("\nThe capacity model (scripts/planning/capacity.py): processor time, through S3 over TLS")
     print(f"  {'':<20}{'measured':>10}{'model':>8}{'ratio':>8}")
     show("any file, ms", per_file, CPU_SECONDS_PER_FILE)
     for name in SIZED:

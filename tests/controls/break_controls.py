@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from commands import terraform
+
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("*.tf", ".terraform.lock.hcl", "modules", "bootstrap", "env", "build", "tests/terraform")
 TLS = 'variable = "aws:SecureTransport"'
@@ -240,7 +242,7 @@ def verdict(entry: Break) -> str:
         if entry.old not in text:
             return f"{entry.control}: {entry.file} no longer holds: {entry.old}"
         file.write_text(text.replace(entry.old, entry.new))
-        environment = os.environ | {"TF_DATA_DIR": str(copy / ".terraform")}
+        environment = terraform.environment(os.environ) | {"TF_DATA_DIR": str(copy / ".terraform")}
         root, tests = (copy / "bootstrap", "tests") if in_bootstrap else (copy, "tests/terraform")
         directory = f"-test-directory={tests}"
         init = ["terraform", "init", "-backend=false", "-input=false", "-lockfile=readonly", directory]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import python_env
 import yaml
 from conftest import ROOT, free_port, is_false_drift, wait_for
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 SAMPLE = "ikerian_sample.json"
 FUNCTION = "ikerian-data-pipeline-data-processor"
@@ -39,11 +40,12 @@ NOT_IN_A_CLONE = (
 
 
 BACKEND = 'key = "{}/terraform.tfstate"\nregion = "us-east-1"\nencrypt = true\nuse_lockfile = true\n'
+NOT_THERE = "saved_queries = false\nrequest_metrics = false\n"  # in the local AWS, as env/local.tfvars says
 SETTINGS = {
     "bootstrap.tfvars": "",
-    "dev.tfvars": "environments = {\n  dev = {}\n}\n",
+    "dev.tfvars": "environments = {\n  dev = {}\n}\n" + NOT_THERE,
     "backend.hcl": BACKEND.format("dev"),
-    "prod.tfvars": 'environments = {\n  prod = {\n    ingestion = "queue"\n  }\n}\n',
+    "prod.tfvars": 'environments = {\n  prod = {\n    ingestion = "queue"\n  }\n}\n' + NOT_THERE,
     "prod-backend.hcl": BACKEND.format("prod"),
 }
 
@@ -113,12 +115,10 @@ class Account:
 @contextlib.contextmanager
 def empty_account() -> Iterator[Account]:
     # As ./deploy.sh local does it.
-    install = ". scripts/lib.sh; find_python; python_env .venv/local-aws scripts/local-aws.txt"
-    subprocess.run(["bash", "-e", "-c", install], cwd=ROOT, check=True)
+    python_env.make(ROOT / ".venv/local-aws", ROOT / "scripts/local_aws/requirements.txt")
     aws = LocalAws(port=free_port())
     try:
-        start = [str(aws.python), "scripts/local_aws.py", "start"]
-        subprocess.run(start, cwd=ROOT, env=os.environ | {"LOCAL_AWS_PORT": str(aws.port)}, check=True)
+        aws.start()
         yield Account(aws)
     finally:
         aws.stop()

@@ -32,11 +32,11 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 LOCKED = (
     r"error: (\w+) is locked by \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(OperationType(?:Apply|Plan)\)\. "
-    r"Wait for that to end\. If it has died: \./deploy\.sh (unlock dev [0-9a-f-]{36}(?: --bootstrap)?)"
+    r"Wait for that to finish\. If it died: \./deploy\.sh (unlock dev [0-9a-f-]{36}(?: --bootstrap)?)"
 )
 STALE = (
     r"error: the plan for \w+ is out of date, as the state has changed since; nothing was done\. "
-    r"Plan anew: \./deploy\.sh (?:deploy|bootstrap) dev"
+    r"Plan again: \./deploy\.sh (?:deploy|bootstrap) dev"
 )
 
 
@@ -74,7 +74,8 @@ def test_never_deployed(clone: Clone) -> None:
 def test_no_credentials(clone: Clone) -> None:
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     assert clone.refused("deploy", **nobody) == (
-        "error: AWS does not know you: Unable to locate credentials. Set AWS_PROFILE, or sign in again, and repeat."
+        "error: there are no AWS credentials. Sign in, for example with aws login, or set AWS_PROFILE, then run this "
+        "again."
     )
 
 
@@ -105,7 +106,7 @@ def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clon
     assert locked
     assert locked[1] == "dev"
     assert f"/{QUEUE}\n" in clone.run(*locked[2].split(" "))
-    assert "dev is not locked any more." in clone.run(*locked[2].split(" "))
+    assert "dev is not locked." in clone.run(*locked[2].split(" "))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -116,7 +117,9 @@ def test_a_deploy_that_is_told_to_stop_saves_its_state_and_leaves_no_lock(clone:
     status, output, errors = clone.end(process)
     assert status == 128 + number, output
     assert "Apply to dev" in output
-    assert errors.splitlines()[-1] == ("error: interrupted. What was done is in the state; run it again to go on.")
+    assert errors.splitlines()[-1] == (
+        "error: interrupted. What was done is in the state; run the same command again to continue."
+    )
     found = clone.account.client("s3").list_objects_v2(Bucket=STATE_BUCKET)["Contents"]
     assert sorted(item["Key"] for item in found) == ["bootstrap/terraform.tfstate", "dev/terraform.tfstate"]
 
@@ -146,7 +149,7 @@ def test_the_wrong_account_is_refused(clone: Clone, first_deploys: Future[list[t
     clone.edit("env/dev.tfvars", "dev = {}", 'dev = { account_id = "111122223333" }')
     assert clone.refused("deploy", "dev") == (
         "error: dev belongs to account 111122223333, and these credentials are of 000000000000. Nothing was done. "
-        "Use the right profile, or mend account_id in env/dev.tfvars."
+        "Use credentials of that account, or correct account_id in env/dev.tfvars."
     )
     clone.edit("env/dev.tfvars", "111122223333", "000000000000")
     assert changes(clone.run("plan", "dev")) == []
@@ -196,7 +199,7 @@ def test_a_lock_is_reported_with_who_has_it_since_when_and_how_to_release_it(clo
     for command in (["deploy", "dev"], ["destroy", "dev", "--yes"]):
         assert clone.refused(*command) == (
             "error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC (OperationTypeApply). "
-            "Wait for that to end. If it has died: ./deploy.sh unlock dev 3f2a7c1e-0000-4000-8000-123456789abc"
+            "Wait for that to finish. If it died: ./deploy.sh unlock dev 3f2a7c1e-0000-4000-8000-123456789abc"
         )
     assert clone.refused("unlock", "dev", "other").startswith("error: dev stays locked.")
     clone.run("plan", "dev")

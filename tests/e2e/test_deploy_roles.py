@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from conftest import RECORDS
 from delivery import STATE_BUCKET, Clone, changes
-from local_aws import REGION, LocalAws
+from local_aws.process import REGION, LocalAws
 
 ACCOUNT = "000000000000"
 PROJECT = "ikerian-data-pipeline"
@@ -69,9 +69,25 @@ def administrator(clone: Clone) -> Caller:
 
 @pytest.fixture(scope="module")
 def bootstrapped(clone: Clone, administrator: Caller) -> Caller:
-    """Make the roles."""
-    clone.run("bootstrap", "dev")
+    """Make the roles; see that their subjects are printed."""
+    printed = clone.run("bootstrap", "dev")
+    assert f'"{DEV}",' in printed
+    assert f'"{DEV}-plan",' in printed
     return administrator
+
+
+def test_an_oidc_provider_that_exists_already_is_told_with_the_setting_for_it(
+    clone: Clone, administrator: Caller
+) -> None:
+    iam = administrator.client("iam")
+    provider = iam.create_open_id_connect_provider(
+        Url="https://token.actions.githubusercontent.com", ClientIDList=[AWS], ThumbprintList=["0" * 40]
+    )["OpenIDConnectProviderArn"]
+    assert clone.refused("bootstrap", "dev") == (
+        "error: this account already has an OIDC provider for GitHub, and an account can have only one. Set "
+        "create_oidc_provider = false in github in env/bootstrap.tfvars, then run ./deploy.sh bootstrap dev"
+    )
+    iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider)
 
 
 def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = AWS, ref: str = BRANCH) -> Caller:
@@ -133,7 +149,7 @@ def test_bootstrap_deletes_no_role_unasked(clone: Clone, bootstrapped: Caller) -
     (clone.folder / "env/bootstrap.tfvars").write_text("")
     assert clone.refused("bootstrap", "dev") == (
         "error: this plan deletes the state bucket or what GitHub signs in with, so nothing was changed. "
-        "If it is meant: ./deploy.sh bootstrap dev --allow-data-loss"
+        "If this is intended, run: ./deploy.sh bootstrap dev --allow-data-loss"
     )
     (clone.folder / "env/bootstrap.tfvars").write_text(settings)
     assert len(bootstrapped.client("iam").list_roles()["Roles"]) == 4

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import BOTH, ROOT
+from conftest import BOTH, ROOT, UNSUPPORTED
 from delivery import empty_account, fresh_copy
 
 
@@ -16,7 +16,7 @@ def test_both_environments_come_up_in_an_empty_account(
     copy = fresh_copy(tmp_path)
     (copy / "build").symlink_to(ROOT / "build")
     (copy / "backend.tf").unlink()  # the time is that of the environments, not of a state bucket
-    (copy / "both.auto.tfvars.json").write_text(json.dumps({"environments": BOTH}))
+    (copy / "both.auto.tfvars.json").write_text(json.dumps(UNSUPPORTED | {"environments": BOTH}))
     with empty_account() as account:
 
         def terraform(*arguments: str) -> str:

@@ -7,7 +7,10 @@ from typing import Any
 
 import boto3
 import pytest
-import rollback
+from commands import rollback
+from commands.aws import Account
+from commands.state import Pipeline
+from commands.terminal import Refused
 from conftest import ROOT
 from delivery import FUNCTION, PATIENTS, STATE_BUCKET, Clone, changes
 
@@ -22,7 +25,8 @@ def clone(clone: Clone) -> Clone:
 KEY = 'module.pipeline["dev"].module.kms.aws_kms_key.this'
 LOG_BUCKET = 'module.pipeline["dev"].module.log_bucket.aws_s3_bucket.this'
 REFUSED = (
-    "error: this plan deletes data, so nothing was changed. If it is meant: ./deploy.sh deploy dev --allow-data-loss"
+    "error: this plan deletes data, so nothing was changed. If this is intended, run: "
+    "./deploy.sh deploy dev --allow-data-loss"
 )
 
 
@@ -51,10 +55,10 @@ def test_a_bucket_is_replaced_by_who_says_so_or_types_the_name(clone: Clone) -> 
     clone.terraform("taint", LOG_BUCKET)
     clone.edit("env/dev.tfvars", "dev = {", "dev = { memory_mb = 512,")  # to have a second version, for a rollback
     other = clone.typed("prod", "deploy", "dev")
-    assert other.stderr.splitlines()[-1] == "error: that is not its name, so nothing was changed."
+    assert other.stderr.splitlines()[-1] == "error: the name does not match; nothing was changed."
     run = clone.typed("dev", "deploy", "dev")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "This deletes data for good. Type dev to go on: " in run.stdout
+    assert "This deletes data for good. Type dev to continue: " in run.stdout
     assert changes(clone.run("plan", "dev")) == []
 
 
@@ -63,8 +67,8 @@ def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_befo
     clone.edit("lambda_function.py", "record.patient_id, record.patient_name", "record.patient_id, record.patient_id")
     message = clone.refused("deploy", "dev")
     assert re.fullmatch(
-        r"error: the smoke test failed: something else came of ikerian-data-pipeline-raw-data-\S+\.json\. "
-        rf"Look at the log group /aws/lambda/{FUNCTION}; \./deploy\.sh rollback dev returns to the version before\.",
+        r"error: the smoke test failed: ikerian-data-pipeline-raw-data-\S+\.json gave the wrong result\. "
+        r"Look at \./deploy\.sh logs dev --once; \./deploy\.sh rollback dev returns to the version before\.",
         message,
     ), message
     assert clone.version() != good
@@ -77,15 +81,15 @@ def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_befo
 
 def test_rollback_goes_to_the_version_that_is_named(clone: Clone) -> None:
     good, bad = clone.version(), "1"
-    assert "runs version 1 of 20" in clone.run("rollback", "dev", bad)
+    assert "now runs version 1 of 20" in clone.run("rollback", "dev", bad)
     assert clone.version() == bad
     for wrong in ("9999", bad, "live"):
         assert re.fullmatch(
-            rf"error: {wrong} is not a version to go to; 1 runs now, and nothing was changed\. There is: "
+            rf"error: cannot roll back to version {wrong}; version 1 stays live\. Available: "
             r"1 \(\S+ \S+\), 2 \(\S+ \S+\), 3 \(\S+ \S+\)\.",
             clone.refused("rollback", "dev", wrong),
         )
-    assert clone.refused("rollback", "dev").startswith("error: there is no version before 1, which runs now. ")
+    assert clone.refused("rollback", "dev").startswith("error: no version is older than 1, which is live. ")
     clone.run("rollback", "dev", good)
     assert clone.version() == good
 
@@ -95,21 +99,19 @@ def test_rollback_leaves_alone_what_somebody_else_has_moved_meanwhile(
 ) -> None:
     for name, value in clone.account.environment().items():
         monkeypatch.setenv(name, value)
-    pipeline = {"lambda_function_name": FUNCTION, "function_alias": "live"}
-    monkeypatch.setenv("PIPELINE", json.dumps(pipeline))
-    monkeypatch.setattr("sys.argv", ["rollback.py"])
     session: Any = boto3.Session()
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    outputs = json.loads(clone.terraform("output", "-json", "pipelines"))["dev"]
+    pipeline = Pipeline.from_outputs("dev", "dev", outputs, Account(session))
 
     def deploy(**_: object) -> None:
         clone.account.client("lambda").update_alias(FunctionName=FUNCTION, Name="live", FunctionVersion="1")
 
     good = clone.version()
     session.events.register("before-call.lambda.ListVersionsByFunction", deploy)
-    with pytest.raises(SystemExit) as ended:
-        rollback.main()
-    assert str(ended.value).startswith(
-        f"error: {FUNCTION} was not rolled back: UpdateAlias PreconditionFailedException. Somebody has moved it"
+    with pytest.raises(Refused) as refused:
+        rollback.move(pipeline, None)
+    assert str(refused.value).startswith(
+        f"{FUNCTION} was not rolled back: UpdateAlias PreconditionFailedException. The alias changed at the same time."
     )
     assert clone.version() == "1"
     clone.run("rollback", "dev", good)
@@ -139,11 +141,12 @@ def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None
 
 def test_destroy_asks_and_takes_no_other_name(clone: Clone) -> None:
     assert clone.refused("destroy", "dev") == (
-        "error: destroy asks for the environment's name and there is no terminal. Pass --yes to go without."
+        "error: destroy asks for the environment's name, and there is no terminal. To answer it beforehand: "
+        "./deploy.sh destroy dev --yes"
     )
     run = clone.typed("prod", "destroy", "dev")
     assert run.returncode == 1
-    assert run.stderr == "error: that is not its name, so nothing was changed.\n"
+    assert run.stderr == "error: the name does not match; nothing was changed.\n"
     assert clone.account.pipelines()
 
 

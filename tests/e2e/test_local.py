@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Pipeline, Trap, deploy, free_port, is_false_drift, processes_of, terraform, wait_for
 from delivery import PATIENTS, fresh_copy
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 Run = subprocess.CompletedProcess[str]
 
@@ -107,9 +107,9 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run, tmp_p
         output, _ = run.communicate()
         assert run.returncode == 130, output
         assert processes_of(other) == []
-        environment = os.environ | {"LOCAL_AWS_PORT": str(other.port)}
-        subprocess.run([other.python, "scripts/local_aws.py", "start"], cwd=copy, env=environment, check=True)
-        terraform(other, "plan", "-input=false", "-lock-timeout=0s")  # fails when the state is locked still
+        other.start()
+        # fails when the state is locked still
+        terraform(other, "plan", "-input=false", "-lock-timeout=0s", "-var-file=env/local.tfvars")
     finally:
         other.stop()
         shutil.rmtree(other.folder, ignore_errors=True)
@@ -141,6 +141,7 @@ def test_a_missing_package_stops_the_plan_and_names_the_command(
     shutil.copytree(ROOT / "build", tmp_path, dirs_exist_ok=True)
     (tmp_path / package).unlink()
     folder = os.path.relpath(tmp_path, ROOT)
-    run = terraform(aws, "plan", "-no-color", "-input=false", f"-var=packages_dir={folder}", check=False)
+    options = ["-no-color", "-input=false", "-var-file=env/local.tfvars", f"-var=packages_dir={folder}"]
+    run = terraform(aws, "plan", *options, check=False)
     assert run.returncode == 1
     assert message.format(path=f"./{folder}/{package}") in " ".join(run.stderr.replace("│", " ").split())

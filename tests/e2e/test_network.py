@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from conftest import BOTH, RECORDS, Pipeline, terraform, variables
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 from test_permissions import cloudsplaining
 
 # What cloudsplaining is told to leave out: Lambda does it as the role, on interfaces whose names nobody can foresee.

@@ -3,14 +3,14 @@
 import contextlib
 import json
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import RECORDS, ROOT, Pipeline, wait_for
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 BAD = b'[{"patient_id": "P-1"}]'
 MENDED = b'[{"patient_id": "P-1", "patient_name": "Name"}, {"patient_id": "P-2", "patient_name": "Name"}]'
@@ -19,9 +19,9 @@ MENDED = b'[{"patient_id": "P-1", "patient_name": "Name"}, {"patient_id": "P-2",
 def run(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a verb on a pipeline, as ./deploy.sh does."""
     return subprocess.run(
-        [".venv/bin/python", "scripts/operate.py", *arguments],
+        [".venv/commands/bin/python", "tests/e2e/on_pipeline.py", json.dumps(pipeline.outputs), *arguments],
         cwd=ROOT,
-        env=pipeline.aws.full_environment() | {"PIPELINE": json.dumps(pipeline.outputs)} | environment,
+        env=pipeline.aws.full_environment() | {"PYTHONPATH": "scripts"} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -111,9 +111,9 @@ def test_status_and_logs_tell_what_has_happened(pipeline: Pipeline) -> None:
 
     screen = wait_for("the last file in the status", last)
     assert re.search(rf"^function          {pipeline.function}, version \d+, code \S+", screen, re.MULTILINE)
-    assert re.search(r"^in the last hour  [\d,]+ files in, [\d,]+ out, ", screen, re.MULTILINE)
+    assert re.search(r"^in the last hour  [\d,]+ files? in, [\d,]+ out, ", screen, re.MULTILINE)
     log = run(pipeline, "logs", "--once")
-    assert re.search(r"  processed  operate-last\.json  version \S+  1 records  ", log.stdout)
+    assert re.search(r"  processed  operate-last\.json  version \S+  1 record  ", log.stdout)
 
 
 VERBS = {"audit": [], "failures": [], "redrive": [], "reprocess": ["--prefix", ""], "status": [], "logs": ["--once"]}
@@ -140,8 +140,8 @@ def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None
 def test_where_there_is_no_pipeline_each_verb_says_why_in_one_line(both: dict[str, Pipeline], aws: LocalAws) -> None:
     with onlooker(both["dev"]) as caller:
         for environment, variables, says in (
-            ("staging", {}, r"unknown environment: staging\. env/ knows dev, prod, and what is in these\."),
-            ("dev", {"TF_VAR_project_name": "elsewhere"}, r"dev was never deployed .* \./deploy\.sh deploy dev"),
+            ("staging", {}, r"unknown environment: staging\. env/ has dev, prod, and the entries in these\."),
+            ("dev", {"TF_VAR_project_name": "elsewhere"}, r"TF_VAR_project_name is set, .*"),
             ("prod", {}, r"prod was never deployed .* \./deploy\.sh deploy prod"),  # here it is in the state of dev
             ("dev", caller, r"the state s3://\S+ cannot be read: GetObject AccessDenied\. These credentials need .*"),
         ):
@@ -168,9 +168,9 @@ COMMANDS = sorted(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_runbook_works(both: dict[str, Pipeline], aws: LocalAws, command: str) -> None:
     done = subprocess.run(
-        shlex.split(command),
+        ["bash", "-c", command],
         cwd=ROOT,
-        env=aws.full_environment(),
+        env=aws.full_environment() | {"ENV": "dev"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -180,8 +180,8 @@ def test_every_command_of_the_runbook_works(both: dict[str, Pipeline], aws: Loca
 
 
 def shell(pipeline: Pipeline, block: str, key: str, **variables: str) -> str:
-    """Type a block of the runbook; return what it prints."""
-    names = {"RAW": pipeline.raw, "PROCESSED": pipeline.processed, "KEY": key}
+    """Type a block of the runbook, about dev; return what it prints."""
+    names = {"ENV": "dev", "RAW": pipeline.raw, "PROCESSED": pipeline.processed, "KEY": key}
     done = subprocess.run(
         ["bash", "-c", block],
         cwd=ROOT,
@@ -194,32 +194,55 @@ def shell(pipeline: Pipeline, block: str, key: str, **variables: str) -> str:
     return done.stdout + done.stderr
 
 
-GOOD = '{"patient_id":"P-1","patient_name":"Secret Name","scan_date":7}'
-LOOKS = {  # a file that is rejected for the reason, and what its section's commands show
-    "empty_file": (b"", "0"),
-    "gzip": (b"\x1f\x8b\x08\x00", "037 213"),
-    "not_an_array": (GOOD.encode(), r"\{ +\" +p +a"),
-    "trailing_data": (f"[{GOOD}][{GOOD}]".encode(), "Extra data: line 1 column 66"),
-    "truncated": (f"[{GOOD},".encode(), r"65\n(.|\n)*7 +\} +,"),
-    "malformed": (f"[{GOOD},,{GOOD}]".encode(), "line 1 column 66"),
-    "not_utf8": (b'[{"patient_id":"1","patient_name":"J\xf6rg"}]', "0xf6 in position 36"),
-    "not_an_object": (b'["text"]', "<class 'str'>"),
-    "missing_field": (b'[{"patient_id":"1"}]', r"\['patient_id'\]"),
-    "invalid_field": (f"[{GOOD}]".encode(), "'scan_date': <class 'int'>"),
-    "record_too_large": (f"[{GOOD}]".encode(), "'patient_name': 11"),
-    "nested_too_deep": (b"[" * 3000, "3000"),
+GOOD = '{"patient_id":"P-1","patient_name":"Secret Name"}'
+LOOKS = {  # a file that is rejected for the reason, and what check prints of it
+    "empty_file": (b"", "empty_file"),
+    "gzip": (b"\x1f\x8b\x08\x00", "gzip"),
+    "not_an_array": (f"[{GOOD}]".encode("utf-16"), "not_an_array: it looks like UTF-16"),
+    "trailing_data": (f"[{GOOD}]\n[{GOOD}]".encode(), "trailing_data, line 2 column 1 (byte 52)"),
+    "truncated": (f"[{GOOD},".encode(), "truncated record=1, line 1 column 52 (byte 51)"),
+    "malformed": (f"\ufeff[{GOOD},\r\n,{GOOD}]".encode(), "malformed record=1, line 2 column 1 (byte 56)"),
+    "not_utf8": (b'[{"patient_id":"1","patient_name":"J\xf6rg"}]', "not_utf8 record=0, line 1 column 37 (byte 36)"),
+    "not_an_object": (b'["Secret"]', "not_an_object record=0, line 1 column 2 (byte 1)"),
+    "missing_field": (
+        f'[{GOOD},\n{{"patient_id":"1"}}]'.encode(),
+        "missing_field record=1 field=patient_name, line 2 column 1 (byte 52)",
+    ),
+    "invalid_field": (
+        f'[{GOOD[:-1]},"scan_date":7}}]'.encode(),
+        "invalid_field record=0 field=scan_date, line 1 column 2 (byte 1)",
+    ),
+    "record_too_large": (
+        b'[{"image":"%b"}]' % (b"Secret" * 3_000_000),
+        "record_too_large record=0, line 1 column 2 (byte 1)",
+    ),
+    "nested_too_deep": (b'[{"n":' + b"[" * 100_000, "nested_too_deep record=0, line 1 column 2 (byte 1)"),
 }
+REJECTED = RUNBOOK.partition("## Rejected files\n")[2].partition("\n### ")[0]
+CHECK, REMOVE, SHOW = re.findall(r"```sh\n(.*?)```", REJECTED, re.DOTALL)
 
 
 @pytest.mark.parametrize("reason", LOOKS)
-def test_the_runbook_shows_how_to_look_at_a_rejected_file(both: dict[str, Pipeline], reason: str) -> None:
-    content, shows = LOOKS[reason]
-    section = RUNBOOK.partition(f"### `{reason}`\n")[2].partition("\n### ")[0]
-    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    both["dev"].upload("operate/a look.txt", content)  # which starts nothing
-    shown = shell(both["dev"], block, "operate/a look.txt", RECORD="0")
-    assert re.search(shows, shown), shown
+def test_the_runbook_shows_how_to_look_at_a_rejected_file(
+    both: dict[str, Pipeline], tmp_path: Path, reason: str
+) -> None:
+    content, prints = LOOKS[reason]
+    key = "operate/a patient's look.txt"  # which starts nothing
+    version = both["dev"].upload(key, content)
+    both["dev"].upload(key, b"[]")
+    shown = shell(both["dev"], CHECK + REMOVE, key, VERSION=version, TMPDIR=str(tmp_path))
+    (line,) = re.findall(rf"^{re.escape(str(tmp_path))}/\S+/scan\.json: rejected, (.+)$", shown, re.MULTILINE)
+    assert line == prints
     assert "Secret" not in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runbook_shows_what_is_at_the_place(both: dict[str, Pipeline], tmp_path: Path) -> None:
+    content, prints = LOOKS["malformed"]
+    version = both["dev"].upload("operate/a look.txt", content)
+    byte = prints.rpartition("byte ")[2].strip(")")
+    shown = shell(both["dev"], CHECK + SHOW, "operate/a look.txt", VERSION=version, BYTE=byte, TMPDIR=str(tmp_path))
+    assert shown.endswith(f",{GOOD}]")
 
 
 DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overwritten data")[2], re.DOTALL)
@@ -228,7 +251,7 @@ DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overw
 def test_the_runbook_deletes_orphans_and_brings_back_what_was_deleted_or_overwritten(both: dict[str, Pipeline]) -> None:
     pipeline = both["dev"]
     delete_result, delete_orphans, undelete, bring_back = DELETED
-    one, two, kept = "operate/orphan 1.json", "operate/orphan+2.json", "operate/kept.json"
+    one, two, kept = "operate/O'Orphan 1.json", "operate/orphan+2.json", "operate/O'Kept.json"
     versions = {key: pipeline.upload(key, RECORDS) for key in (one, two, kept)}
     for key, version in versions.items():
         pipeline.await_result(key, version)
@@ -240,12 +263,12 @@ def test_the_runbook_deletes_orphans_and_brings_back_what_was_deleted_or_overwri
     shell(pipeline, delete_orphans, "")
     assert "orphaned" not in audit(pipeline)[1].values()
     assert pipeline.result(kept)
-    shell(pipeline, undelete, one)
-    assert pipeline.s3.head_object(Bucket=pipeline.raw, Key=one)["VersionId"] == versions[one]
-    assert audit(pipeline, "--repair")[1][one] == "missing"
+    shown = shell(pipeline, undelete, one)
+    assert pipeline.s3.head_object(Bucket=pipeline.raw, Key=one)["VersionId"] == versions[one], shown
     pipeline.await_result(one, versions[one])
     pipeline.await_result(kept, pipeline.upload(kept, MENDED))
-    shell(pipeline, bring_back, kept, VERSION=versions[kept])
+    shown = shell(pipeline, bring_back, kept, VERSION=versions[kept])
+    assert versions[kept] in shown
     newest = pipeline.s3.head_object(Bucket=pipeline.raw, Key=kept)["VersionId"]
     assert newest not in versions.values()
     assert pipeline.await_result(kept, newest) == [{"patient_id": "P-1", "patient_name": "Name"}]

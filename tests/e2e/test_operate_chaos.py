@@ -25,7 +25,7 @@ from urllib.parse import unquote_plus
 
 import pytest
 from conftest import BOTH, ROOT, Pipeline, terraform, variables, wait_for
-from local_aws import LocalAws
+from local_aws.process import EMULATOR, LocalAws
 from test_operate import answer
 
 UPLOADS = int(os.environ.get("CHAOS", "300"))  # to each environment, at least
@@ -168,16 +168,11 @@ def unruly(both: dict[str, Pipeline], aws: LocalAws) -> Iterator[LocalAws]:
     """Put the emulator that fails in the place of the orderly one, for as long as a test lasts."""
     assert both
 
-    def restart(*program: str) -> None:
+    for program in (ROOT / "tests/e2e/unruly_emulator.py", EMULATOR):
         aws.stop()
-        command = [str(aws.python), "scripts/local_aws.py", "start", *program]
-        environment = os.environ | {"LOCAL_AWS_PORT": str(aws.port)}
-        run = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-        assert run.stdout == "started\n"
-
-    restart("--program", "tests/e2e/unruly_emulator.py")
-    yield aws
-    restart()
+        assert aws.start(program)
+        if program != EMULATOR:
+            yield aws
 
 
 def look(aws: LocalAws) -> dict[str, Any]:

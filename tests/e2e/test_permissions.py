@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from conftest import RECORDS, ROOT, Pipeline, wait_for
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 
 @contextmanager

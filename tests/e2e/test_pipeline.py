@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from conftest import BOTH, Pipeline, processes_of, terraform, variables, wait_for
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 CANARY = "Zebulon-Quixote"
 

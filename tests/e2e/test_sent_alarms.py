@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import BOTH, RECORDS, Pipeline, changes, terraform, variables, wait_for
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 
 from conftest import BOTH, RECORDS, Pipeline, changes, deploy, is_false_drift, terraform, variables
 from delivery import STATE_BUCKET
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 from test_network import PRIVATE
 
 
@@ -81,8 +81,8 @@ def test_destroy_refuses_a_state_whose_prod_keeps_its_data(both: dict[str, Pipel
     run = deploy(aws, "destroy", "local", "--yes", **aws.environment())
     assert run.returncode == 1
     assert run.stderr == (
-        "error: prod keeps its data. To delete that too, set force_destroy = true in env/local.tfvars, deploy, "
-        "and destroy again.\n"
+        "error: prod keeps its data. To delete that too, set force_destroy = true in env/local.tfvars, run "
+        "./deploy.sh deploy local, and destroy again.\n"
     )
     assert both["prod"].result("prod.json")
 

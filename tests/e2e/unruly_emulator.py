@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from emulator import app as orderly
+from local_aws.emulator import app as orderly
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc, s3
 

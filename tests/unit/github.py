@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class GitHub(ThreadingHTTPServer):
-    """Issues, pull requests among them, of one repository, acme/pipeline.
+    """One repository, acme/pipeline, and its issues, pull requests among them.
 
     As in GitHub: pages of 30 to 100 whose links name the repository by number; labels that the caller may not set are
-    left out without a word; 401, 404 and 410 for a bad token, an unknown repository, and issues that are turned off.
+    left out without a word; 401, 404 and 410 for a bad token, a repository that is unknown or hidden from the caller,
+    and issues that are turned off.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,9 @@ class GitHub(ThreadingHTTPServer):
         self.may_label = True
         self.enabled = True
         self.pages_read = 0
+        self.requests = 0
+        self.repository = {"id": 7, "created_at": "2026-07-15T00:00:00Z", "owner": {"id": 42}}
+        self.public = True
 
     def add(self, title: str, *labels: str, state: str = "open", **more: Any) -> dict[str, Any]:
         issue = {
@@ -63,10 +67,14 @@ class Handler(BaseHTTPRequestHandler):
     def handle_request(self) -> None:
         address = urlsplit(self.path)
         content = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "null")
+        self.server.requests += 1
+        known = self.headers["Authorization"] == self.server.accepted
         path = re.fullmatch(r"/(?:repos/acme/pipeline|repositories/7)/issues(?:/(\d+)(/comments)?)?", address.path)
-        if self.headers["Authorization"] != self.server.accepted:
+        if not known and self.headers["Authorization"]:
             self.answer(401, {"message": "Bad credentials"})
-        elif not path:
+        elif address.path == "/repos/acme/pipeline" and (known or self.server.public):
+            self.answer(200, self.server.repository)
+        elif not path or not known:
             self.answer(404, {"message": "Not Found"})
         elif not self.server.enabled:
             self.answer(410, {"message": "Issues are disabled for this repo"})

@@ -52,4 +52,4 @@ def run(command: Sequence[str], environment: Mapping[str, str], stop_at: int = 0
 
 def progress(shown: str) -> list[str]:
     """Return the counts that a progress line has told."""
-    return re.findall(r"\r\x1b\[K([\d,]+) [a-z ]+, [\d,]+/s  ", shown)
+    return re.findall(r"\r\x1b\[K[a-z ]+: ([\d,]+), [\d,]+/s  ", shown)

@@ -2,15 +2,16 @@
 
 import io
 import json
-import sys
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-import adopt
 import boto3
 import moto
 import pytest
+from commands.adopt import adoptable
+from commands.aws import Account
+from commands.terminal import Refused
 from moto.core import set_initial_no_auth_action_count
 
 URL = "https://token.actions.githubusercontent.com"
@@ -30,18 +31,17 @@ def aws() -> Iterator[None]:
         yield
 
 
-def plan(planned: dict[str, dict[str, Any]], action: str = "create") -> str:
+def plan(planned: dict[str, dict[str, Any]], action: str = "create") -> dict[str, Any]:
     changes = [
         {"address": f"{kind}.this", "type": kind, "change": {"actions": [action], "after": after}}
         for kind, after in planned.items()
     ]
-    return json.dumps({"resource_changes": changes})
+    return {"resource_changes": changes}
 
 
-def found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str) -> dict[str, str]:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    adopt.main()
-    return dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+def found(plan: dict[str, Any]) -> dict[str, str]:
+    session = boto3.Session(region_name="us-east-1")
+    return dict(adoptable(plan, Account(session, "123456789012", "arn:aws:iam::123456789012:user/ada")))
 
 
 def make_all() -> None:
@@ -58,9 +58,9 @@ def make_all() -> None:
     boto3.client("sqs").create_queue(QueueName="queue")
 
 
-def test_what_is_there_is_found(aws: None, monkeypatch: Any, capsys: Any) -> None:
+def test_what_is_there_is_found(aws: None) -> None:
     make_all()
-    assert found(monkeypatch, capsys, plan(PLANNED)) == {
+    assert found(plan(PLANNED)) == {
         "aws_iam_role.this": "role",
         "aws_iam_policy.this": "arn:aws:iam::123456789012:policy/policy",
         "aws_iam_openid_connect_provider.this": f"arn:aws:iam::123456789012:oidc-provider/{URL.partition('//')[2]}",
@@ -68,20 +68,20 @@ def test_what_is_there_is_found(aws: None, monkeypatch: Any, capsys: Any) -> Non
         "aws_kms_alias.this": "alias/key",
         "aws_sqs_queue.this": "https://sqs.us-east-1.amazonaws.com/123456789012/queue",
     }
-    assert found(monkeypatch, capsys, plan(PLANNED, action="update")) == {}
+    assert found(plan(PLANNED, action="update")) == {}
 
 
-def test_what_is_not_there_is_not_found(aws: None, monkeypatch: Any, capsys: Any) -> None:
+def test_what_is_not_there_is_not_found(aws: None) -> None:
     boto3.client("logs").create_log_group(logGroupName="/aws/lambda/f-other")
-    assert found(monkeypatch, capsys, plan(PLANNED)) == {}
+    assert found(plan(PLANNED)) == {}
 
 
-def test_what_has_no_name_yet_or_cannot_be_adopted_is_left_alone(aws: None, monkeypatch: Any, capsys: Any) -> None:
+def test_what_has_no_name_yet_or_cannot_be_adopted_is_left_alone(aws: None) -> None:
     make_all()
-    assert found(monkeypatch, capsys, plan({kind: {} for kind in PLANNED} | {"aws_s3_bucket": {"bucket": "b"}})) == {}
+    assert found(plan({kind: {} for kind in PLANNED} | {"aws_s3_bucket": {"bucket": "b"}})) == {}
 
 
-def test_a_mapping_is_told_by_its_queue(aws: None, monkeypatch: Any, capsys: Any) -> None:
+def test_a_mapping_is_told_by_its_queue(aws: None) -> None:
     role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     functions, archive = boto3.client("lambda"), io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -98,18 +98,18 @@ def test_a_mapping_is_told_by_its_queue(aws: None, monkeypatch: Any, capsys: Any
         for name, arn in arns.items()
     }
     planned = {"function_name": "f", "event_source_arn": arns["ingestion"]}
-    assert found(monkeypatch, capsys, plan({"aws_lambda_event_source_mapping": planned})) == {
+    assert found(plan({"aws_lambda_event_source_mapping": planned})) == {
         "aws_lambda_event_source_mapping.this": mappings["ingestion"]
     }
     planned["event_source_arn"] = "arn:aws:sqs:us-east-1:123456789012:gone"
-    assert found(monkeypatch, capsys, plan({"aws_lambda_event_source_mapping": planned})) == {}
+    assert found(plan({"aws_lambda_event_source_mapping": planned})) == {}
 
 
 @pytest.mark.parametrize("kind", PLANNED)
 @set_initial_no_auth_action_count(0)
-def test_what_aws_does_not_tell_ends_with_the_cause(aws: None, monkeypatch: Any, capsys: Any, kind: str) -> None:
-    with pytest.raises(SystemExit) as ended:
-        found(monkeypatch, capsys, plan({kind: PLANNED[kind]}))
-    message = str(ended.value)
-    assert message.startswith(f"error: {kind}.this cannot be looked for: ")
-    assert message.endswith(". Check your permissions and repeat.")
+def test_what_aws_does_not_tell_ends_with_the_cause(aws: None, kind: str) -> None:
+    with pytest.raises(Refused) as refused:
+        found(plan({kind: PLANNED[kind]}))
+    message = str(refused.value)
+    assert message.startswith(f"{kind}.this cannot be looked for: ")
+    assert message.endswith(". Check your permissions, then run this again.")

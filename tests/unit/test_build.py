@@ -1,5 +1,6 @@
 """The packages: reproducible, complete, and what Terraform expects."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,18 +11,39 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+BUILD = ("-m", "commands", "build")
 
 
-def build(checkout: Path, *options: str, **environment: str) -> dict[str, str]:
+ALONE = """
+from commands.build import ROOT, build
+build(ROOT / "build", ["arm64"])
+"""
+
+
+def build(checkout: Path, *command: str, **environment: str) -> dict[str, str]:
     """Build in a copy of the project; return the packages' digests by name."""
     checkout.mkdir(parents=True)
     for name in ("scripts", "layers", "lambda_function.py"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, checkout / name)
-    command = [sys.executable, "scripts/build.py", *options]
-    run = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+    run = python(checkout, *(command or BUILD), **environment)
     assert run.returncode == 0, run.stderr
-    return digests(checkout)
+    made = digests(checkout)
+    reported = [(line.split()[0], line.split()[-1]) for line in run.stdout.splitlines()]
+    assert dict(reported) == made
+    return made
+
+
+def python(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in a checkout as deploy.sh does."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=checkout.parent,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(checkout / "scripts"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +64,7 @@ def test_builds_in_different_folders_at_different_times_are_equal(checkout: Path
 
 
 def test_a_layer_built_alone_equals_the_one_built_with_the_other(checkout: Path, tmp_path: Path) -> None:
-    alone = build(tmp_path / "alone", "--architecture", "arm64")
+    alone = build(tmp_path / "alone", "-c", ALONE)
     assert alone == {name: digest for name, digest in digests(checkout).items() if name != "layer-x86_64.zip"}
 
 
@@ -51,7 +73,8 @@ def test_a_changed_handler_changes_the_function_package_only(checkout: Path, tmp
     shutil.copytree(checkout, changed)
     with (changed / "lambda_function.py").open("a") as handler:
         handler.write("\n# changed\n")
-    subprocess.run([sys.executable, "scripts/build.py"], cwd=changed, capture_output=True, check=True)
+    run = python(changed, *BUILD, PIP_NO_INDEX="1")  # the layers stand already
+    assert run.returncode == 0, run.stderr
     before, after = digests(checkout), digests(changed)
     assert {name for name in before if before[name] != after[name]} == {"function.zip"}
 
@@ -100,8 +123,32 @@ def test_a_package_whose_hash_differs_is_refused(checkout: Path, tmp_path: Path)
             for line in lines
         )
     )
-    run = subprocess.run(
-        [sys.executable, "scripts/build.py"], cwd=tampered, capture_output=True, text=True, check=False
+    run = python(tampered, *BUILD)
+    assert (run.returncode, run.stdout) == (1, "")
+    said = run.stderr.splitlines()
+    assert any("DO NOT MATCH THE HASHES" in line for line in said)
+    assert said[-1].startswith(
+        "error: pip could not install layers/requirements.txt for x86_64; its message is above. "
     )
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("error: pip could not install layers/requirements.txt for x86_64. ")
+    assert not (tampered / "build/layer-x86_64.made-from").exists()  # so that the next build tries again
+
+
+def test_settings_of_pip_for_other_work_change_nothing(checkout: Path, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    (tmp_path / "constraints.txt").write_text("msgspec<0.1\n")
+    other = build(
+        tmp_path / "there",
+        "-c",
+        ALONE,
+        PIP_USER="1",
+        PIP_PREFIX=elsewhere,
+        PIP_TARGET=elsewhere,
+        PIP_ROOT=elsewhere,
+        PIP_PLATFORM="win32",
+        PIP_CONSTRAINT=str(tmp_path / "constraints.txt"),
+        PIP_REQUIRE_VIRTUALENV="1",
+        PIP_DRY_RUN="1",
+        PIP_NO_BINARY=":all:",
+    )
+    assert other == {name: digest for name, digest in digests(checkout).items() if name != "layer-x86_64.zip"}
+    assert not Path(elsewhere).exists()

@@ -232,7 +232,8 @@ def test_the_function_makes_as_many_requests_as_the_model_says(s3: Any, context:
 
 
 def test_the_table_of_costs_takes_the_time_of_the_model() -> None:
-    assert f"a million files of 100 kB, {seconds_per_file(0.1, 1024):.2f} s each" in run("scripts/cost.py").stdout
+    said = run("scripts/planning/cost.py").stdout
+    assert f"a million files of 100 kB, {seconds_per_file(0.1, 1024):.2f} s each" in said
 
 
 # --- the commands and the documents -----------------------------------------------------------------------------------
@@ -283,5 +284,5 @@ def test_the_plot_shows_the_simulation() -> None:
 )
 def test_bad_numbers_are_answered_in_one_line(command: str, message: str) -> None:
     script, *options = command.split()
-    result = run(f"scripts/{script}", *options)
+    result = run(f"scripts/planning/{script}", *options)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"error: {message}\n")

@@ -1,12 +1,14 @@
 """Bad use of the commands is answered in one line with cause and remedy, before anything happens."""
 
-import json
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import commands.__main__
 import pytest
 
 from tests.controls.break_controls import BREAKS
@@ -71,7 +73,7 @@ def test_no_python(bin_folder: Path) -> None:
     assert refusal("./deploy.sh", path=bin_folder).startswith("error: Python 3.12 is needed, found no Python. Get it ")
 
 
-@pytest.mark.parametrize("command", [["./deploy.sh", "plan"], ["./deploy.sh", "local"], ["./tests/run.sh"]])
+@pytest.mark.parametrize("command", [["./deploy.sh", "plan", "dev"], ["./deploy.sh", "local"], ["./tests/run.sh"]])
 def test_no_terraform(bin_folder: Path, command: list[str]) -> None:
     add_python(bin_folder)
     assert refusal(*command, path=bin_folder) == (
@@ -79,55 +81,69 @@ def test_no_terraform(bin_folder: Path, command: list[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("version", ["0.15.5", "1.5.7", "1.10.5"])
-def test_old_terraform(bin_folder: Path, version: str) -> None:
-    add_python(bin_folder)
-    add(bin_folder, "terraform", f"echo Terraform v{version}")
-    assert refusal("./deploy.sh", "plan", path=bin_folder) == (
-        f"error: Terraform 1.11 is needed, found {version}. "
-        "Get it from https://developer.hashicorp.com/terraform/install"
-    )
-
-
-@pytest.mark.parametrize("word", ["deplyo", "staging"])
-def test_unknown_verb(word: str) -> None:
-    assert refusal("./deploy.sh", word) == (
-        f"error: unknown verb or environment: {word}. './deploy.sh help' lists them."
-    )
-
-
 @pytest.mark.parametrize("verb", ["deploy", "plan", "destroy"])
 def test_unknown_environment(verb: str) -> None:
-    assert refusal("./deploy.sh", verb, "staging") == (
-        "error: unknown environment: staging. "
-        "A new one needs env/staging.tfvars and env/staging-backend.hcl; see those of prod."
+    message = refusal("./deploy.sh", verb, "staging")
+    assert message.startswith("error: unknown environment: staging. env/ has ")
+    assert message.endswith(
+        "A new one needs env/staging.tfvars and env/staging-backend.hcl; use those of prod as a template."
     )
 
 
 @pytest.mark.parametrize(
-    ("arguments", "verb", "odd"),
+    ("arguments", "verb", "problem"),
     [
-        (["plan", "dev", "prod"], "plan", "prod"),
-        (["prod", "dev"], "deploy", "dev"),
-        (["build", "dev"], "build", "dev"),
-        (["local", "prod"], "local", "prod"),
-        (["local", "--keep", "dev"], "local --keep", "dev"),
-        (["destroy", "dev", "--yes", "prod"], "destroy", "prod"),
-        (["deploy", "dev", "--allow-data-loss", "prod"], "deploy", "prod"),
-        (["rollback", "dev", "7", "8"], "rollback", "8"),
+        (["plan", "dev", "prod"], "plan", "unexpected argument: prod"),
+        (["prod", "dev"], "deploy", "unexpected argument: dev"),
+        (["build", "dev"], "build", "unexpected argument: dev"),
+        (["local", "prod"], "local", "unexpected argument: prod"),
+        (["local", "--keep", "dev"], "local", "unexpected argument: dev"),
+        (["local", "--keep", "--stop"], "local", "argument --stop: not allowed with argument --keep"),
+        (["destroy", "dev", "--yes", "prod"], "destroy", "unexpected argument: prod"),
+        (["deploy", "dev", "--allow-data-loss", "prod"], "deploy", "unexpected argument: prod"),
+        (["deploy", "dev", "--yes"], "deploy", "unexpected argument: --yes"),
+        (["rollback", "dev", "7", "8"], "rollback", "unexpected argument: 8"),
+        (["audit", "dev", "--rat", "7"], "audit", "unexpected argument: --rat"),
+        (["audit", "dev", "--rate", "0"], "audit", "argument --rate: 0 is not a number above 0"),
+        (["reprocess", "dev"], "reprocess", "the following arguments are required: --prefix"),
+        (["audit", "--in-flight", "-1"], "audit", "argument --in-flight: -1 is not a number from 0 on"),
+        (["deplyo"], "", "unknown verb or environment: deplyo"),
+        (["staging"], "", "unknown verb or environment: staging"),
+        (["--frob"], "", "unexpected argument: --frob"),
+        (["check"], "check", "the following arguments are required: FILE"),
+        (["unlock"], "unlock", "the following arguments are required: ENV, ID"),
+        (["unlock", "dev"], "unlock", "the following arguments are required: ID"),
+        (["unlock", "dev", "ID", "prod"], "unlock", "unexpected argument: prod"),
     ],
 )
-def test_too_many_arguments(arguments: list[str], verb: str, odd: str) -> None:
-    assert refusal("./deploy.sh", *arguments) == (
-        f"error: ./deploy.sh {verb} does not take '{odd}'. './deploy.sh help' shows what it takes."
-    )
+def test_a_wrong_command_line_is_refused_with_exit_code_2(
+    arguments: list[str], verb: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        commands.__main__.run(arguments)
+    assert refused.value.code == 2
+    prog = f"./deploy.sh {verb}".strip()
+    assert capsys.readouterr() == ("", f"error: {prog}: {problem}. {prog} --help shows what it takes.\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["dev"], ["dev", "ID", "prod"], ["dev", "ID", "--bootstrap", "prod"]])
-def test_unlock_takes_what_the_refused_deploy_has_named(arguments: list[str]) -> None:
-    assert refusal("./deploy.sh", "unlock", *arguments) == (
-        "error: unlock takes an environment and the lock's ID, as the refused deploy has named them."
-    )
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {"verb": "deploy", "name": "dev", "allow_data_loss": False}),
+        (["prod"], {"verb": "deploy", "name": "prod"}),
+        (["prod", "--allow-data-loss"], {"verb": "deploy", "name": "prod", "allow_data_loss": True}),
+        (["destroy", "--yes", "prod"], {"verb": "destroy", "name": "prod", "yes": True}),
+        (["rollback", "prod", "7"], {"verb": "rollback", "name": "prod", "version": "7"}),
+        (["unlock", "dev", "ID", "--bootstrap"], {"verb": "unlock", "name": "dev", "id": "ID", "bootstrap": True}),
+        (["redrive", "--key", "a", "--key", "b"], {"verb": "redrive", "name": "dev", "key": ["a", "b"]}),
+    ],
+)
+def test_a_right_command_line(
+    arguments: list[str], expected: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commands.environment.names", lambda: ["dev", "prod"])
+    options = vars(commands.__main__.parse(arguments))
+    assert {name: options[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
@@ -147,15 +163,31 @@ def test_unknown_part_of_the_tests() -> None:
 def test_help_names_every_verb(word: str) -> None:
     result = run("./deploy.sh", word)
     assert result.returncode == 0
-    verbs = [line.split()[0] for line in result.stdout.splitlines()[1:]]
+    verbs = re.findall(r"^    (\w+)", result.stdout, re.MULTILINE)
     assert verbs == [
-        *("local", "build", "bootstrap", "plan", "apply", "deploy", "rollback", "drift"),
-        *("status", "logs", "audit", "failures", "redrive", "reprocess", "destroy", "unlock", "help"),
+        *("local", "check", "build", "bootstrap", "plan", "apply", "deploy", "rollback", "drift", "status", "logs"),
+        *("audit", "failures", "redrive", "reprocess", "restore", "destroy", "unlock", "help"),
     ]
 
 
+@pytest.mark.parametrize("verb", commands.__main__.parser().verbs)
+def test_every_verb_has_help_and_code(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = commands.__main__.parser().verbs[verb]
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: ./deploy.sh {verb}")
+    module, _, function = parser.get_default("work").partition(":")
+    assert verb == "help" or callable(getattr(importlib.import_module(f"commands.{module}"), function))
+
+
+def test_the_commands_work_from_any_folder(tmp_path: Path) -> None:
+    result = subprocess.run([ROOT / "deploy.sh", "help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_the_documented_costs_are_the_computed_ones() -> None:
-    tables = run(sys.executable, "scripts/cost.py").stdout
+    tables = run(sys.executable, "scripts/planning/cost.py").stdout
     assert tables.count("|---|---|") == 2
     assert tables in (ROOT / "docs/security.md").read_text()
 
@@ -163,20 +195,3 @@ def test_the_documented_costs_are_the_computed_ones() -> None:
 def test_every_control_that_is_taken_away_is_still_there() -> None:
     assert [entry.control for entry in BREAKS if entry.old not in (ROOT / entry.path).read_text()] == []
     assert len({entry.control for entry in BREAKS}) == len(BREAKS)
-
-
-def test_the_summary_of_a_plan_tells_what_failed_checks_say() -> None:
-    def check(kind: str, status: str, message: str) -> dict[str, object]:
-        problems = [{"message": message}] if status == "fail" else []
-        instances = [{"status": status, "problems": problems}]
-        return {"address": {"kind": kind}, "status": status, "instances": instances}
-
-    checks = [
-        check("check", "fail", "Nobody is told. Set alarm_emails."),
-        check("check", "pass", ""),
-        check("var", "fail", "No."),
-    ]
-    plan = json.dumps({"resource_changes": [], "checks": checks})
-    summary = [sys.executable, "scripts/plan_summary.py", "prod"]
-    result = subprocess.run(summary, cwd=ROOT, input=plan, capture_output=True, text=True, check=True)
-    assert result.stdout == "Plan for prod: no changes.\nWARNING: Nobody is told. Set alarm_emails.\n"

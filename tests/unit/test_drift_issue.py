@@ -2,59 +2,48 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from commands import drift_issue
+from commands.terminal import Refused
 
 from tests.unit.github import GitHub, Handler, serving
 
-ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = "~ module.s3.aws_s3_bucket.raw"
 
 
 @pytest.fixture
-def github() -> Iterator[GitHub]:
+def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    for name in list(os.environ):
+        if name.startswith("GITHUB_"):
+            monkeypatch.delenv(name)
     with serving() as server:
+        settings = {"API_URL": server.url, "REPOSITORY": "acme/pipeline", "TOKEN": "token"}
+        for name, value in settings.items():
+            monkeypatch.setenv(f"GITHUB_{name}", value)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         yield server
 
 
-def report(github: GitHub, state: str, summary: str = SUMMARY, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
-    settings = {"GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": "acme/pipeline", "GITHUB_TOKEN": "token"}
-    return subprocess.run(
-        [sys.executable, "scripts/drift_issue.py", "dev", state],
-        cwd=ROOT,
-        env=kept | settings | {"NO_PROXY": "127.0.0.1"} | environment,
-        input=summary,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def keep(summary: str = SUMMARY) -> str:
+    return drift_issue.keep("dev", summary)
 
 
-def said(run: subprocess.CompletedProcess[str]) -> str:
-    assert run.returncode == 0, run.stderr
-    assert run.stderr == ""
-    return run.stdout
-
-
-def refusal(run: subprocess.CompletedProcess[str]) -> str:
-    assert run.returncode == 1
-    assert run.stdout == ""
-    (line,) = run.stderr.splitlines()
-    return str(line)
+def refusal(summary: str = SUMMARY) -> str:
+    with pytest.raises(Refused) as refused:
+        keep(summary)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
 
 
 def test_drift_opens_one_issue_that_later_drift_updates(github: GitHub) -> None:
-    assert said(report(github, "drifted")) == "opened issue 1\n"
+    assert keep() == "opened issue 1"
     issue = github.issues[0]
     assert issue["title"] == "Drift in dev"
     assert f"```text\n{SUMMARY}\n```" in issue["body"]
     assert "./deploy.sh deploy dev" in issue["body"]
-    assert said(report(github, "drifted", "~ something else")) == "updated issue 1\n"
+    assert keep("~ something else") == "updated issue 1"
     assert github.open() == [1]
     assert "~ something else" in issue["body"]
     assert SUMMARY not in issue["body"]
@@ -63,14 +52,14 @@ def test_drift_opens_one_issue_that_later_drift_updates(github: GitHub) -> None:
 def test_the_issue_is_closed_with_a_word_when_the_drift_is_gone_and_another_one_opened_when_it_is_back(
     github: GitHub,
 ) -> None:
-    report(github, "drifted")
-    assert said(report(github, "clean")) == "closed issue 1\n"
+    keep()
+    assert keep("") == "closed issue 1"
     assert (github.issues[0]["state"], github.issues[0]["state_reason"]) == ("closed", "completed")
     ((number, comment),) = github.comments
     assert number == 1
-    assert comment.startswith("No drift in dev any more.")
-    assert said(report(github, "clean")) == "no issue is open\n"
-    assert said(report(github, "drifted")) == "opened issue 2\n"
+    assert comment == "dev matches the code again."
+    assert keep("") == "no issue is open"
+    assert keep() == "opened issue 2"
     assert github.open() == [2]
 
 
@@ -78,10 +67,10 @@ def test_the_issue_is_found_behind_more_than_a_page_of_others(github: GitHub) ->
     for number in range(230):
         github.add(f"Something about drift, {number}", "drift-dev")
     own = github.add("Drift in dev", "drift-dev")
-    assert said(report(github, "drifted")) == "updated issue 231\n"
+    assert keep() == "updated issue 231"
     assert SUMMARY in own["body"]
     assert github.pages_read == 3
-    assert said(report(github, "clean")) == "closed issue 231\n"
+    assert keep("") == "closed issue 231"
     assert len(github.open()) == 230
 
 
@@ -91,26 +80,28 @@ def test_what_only_looks_like_the_issue_is_left_alone(github: GitHub) -> None:
     github.add("Drift in dev", "drift-dev", state="closed")
     github.add("Drift in prod", "drift-prod")
     before = json.dumps(github.issues)
-    assert said(report(github, "clean")) == "no issue is open\n"
-    assert said(report(github, "drifted")) == "opened issue 5\n"
+    assert keep("") == "no issue is open"
+    assert keep() == "opened issue 5"
     assert json.dumps(github.issues[:4]) == before
 
 
 def test_of_two_the_oldest_is_updated_and_both_are_closed(github: GitHub) -> None:
     github.add("Drift in dev", "drift-dev")
     github.add("Drift in dev", "drift-dev")
-    assert said(report(github, "drifted")) == "updated issue 1\n"
-    assert said(report(github, "clean")) == "closed issue 1, closed issue 2\n"
+    assert keep() == "updated issue 1"
+    assert keep("") == "closed issue 1, closed issue 2"
     assert github.open() == []
 
 
-def test_the_run_is_linked(github: GitHub) -> None:
-    report(github, "drifted", GITHUB_SERVER_URL="https://github.com", GITHUB_RUN_ID="42")
+def test_the_run_is_linked(github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+    monkeypatch.setenv("GITHUB_RUN_ID", "42")
+    keep()
     assert "(https://github.com/acme/pipeline/actions/runs/42)" in github.issues[0]["body"]
 
 
 def test_a_summary_cannot_break_out_of_its_block_or_be_too_long(github: GitHub) -> None:
-    report(github, "drifted", "```\n@everybody\n" + "x" * 100_000)
+    keep("```\n@everybody\n" + "x" * 100_000)
     body = github.issues[0]["body"]
     assert "````text\n```\n@everybody\n" in body
     assert "x\n... shortened; the run has all of it.\n````\n" in body
@@ -118,45 +109,47 @@ def test_a_summary_cannot_break_out_of_its_block_or_be_too_long(github: GitHub) 
 
 def test_a_token_that_may_not_label_leaves_no_issue_open(github: GitHub) -> None:
     github.may_label = False
-    assert refusal(report(github, "drifted")) == (
-        "error: GITHUB_TOKEN may open issues but not label them. Give the job the permission issues: write."
-    )
+    assert refusal() == ("GITHUB_TOKEN may open issues but not label them. Give the job the permission issues: write.")
     assert github.open() == []
 
 
-@pytest.mark.parametrize("state", ["drifted", "clean"])
-def test_refusals_are_one_line(github: GitHub, state: str) -> None:
+@pytest.mark.parametrize("summary", [SUMMARY, ""], ids=["drifted", "clean"])
+def test_refusals_say_what_to_do(github: GitHub, monkeypatch: pytest.MonkeyPatch, summary: str) -> None:
     listing = f"{github.url}/repos/acme/pipeline/issues?labels=drift-dev&state=open&direction=asc&per_page=100"
     github.accepted = "Bearer another"
-    assert refusal(report(github, state)) == (
-        f"error: GitHub answered 401 Unauthorized to GET {listing}. "
+    assert refusal(summary) == (
+        f"GitHub answered 401 Unauthorized to GET {listing}. "
         "GITHUB_TOKEN is not valid. In a workflow pass it as github.token."
     )
     github.accepted = "Bearer token"
     github.enabled = False
-    assert refusal(report(github, state)) == (
-        f"error: GitHub answered 410 Gone to GET {listing}. "
+    assert refusal(summary) == (
+        f"GitHub answered 410 Gone to GET {listing}. "
         "Turn on issues in the repository's settings, or look for drift without --issue."
     )
-    assert "404 Not Found" in refusal(report(github, state, GITHUB_REPOSITORY="acme/other"))
+    monkeypatch.setenv("GITHUB_REPOSITORY", "acme/other")
+    assert refusal(summary) == (
+        f"GitHub answered 404 Not Found to GET {listing.replace('pipeline', 'other')}. "
+        "Check GITHUB_REPOSITORY, and give the job the permission issues: write."
+    )
 
 
 @pytest.mark.parametrize("name", ["GITHUB_REPOSITORY", "GITHUB_TOKEN"])
-def test_a_missing_setting_is_one_line(github: GitHub, name: str) -> None:
-    assert refusal(report(github, "drifted", **{name: ""})) == (
-        f"error: {name} is not set. GitHub's runners set it; elsewhere set it, or leave out --issue."
-    )
+def test_a_missing_setting(github: GitHub, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    assert refusal() == f"{name} is not set. GitHub's runners set it; elsewhere set it, or leave out --issue."
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "not an address"])
-def test_a_server_that_is_not_there_is_one_line(github: GitHub, url: str) -> None:
-    line = refusal(report(github, "drifted", GITHUB_API_URL=url))
-    assert line.startswith(f"error: no answer from GitHub to GET {url}/repos/acme/pipeline/issues?")
+def test_a_server_that_is_not_there(github: GitHub, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("GITHUB_API_URL", url)
+    line = refusal()
+    assert line.startswith(f"no answer from GitHub to GET {url}/repos/acme/pipeline/issues?")
     assert line.endswith("Check GITHUB_API_URL, or try again later.")
 
 
 @pytest.mark.parametrize(("length", "body"), [("6", b"<html>"), ("100", b"[")], ids=["not JSON", "cut off"])
-def test_an_answer_that_makes_no_sense_is_one_line(
+def test_an_answer_that_makes_no_sense(
     github: GitHub, monkeypatch: pytest.MonkeyPatch, length: str, body: bytes
 ) -> None:
     def answer(self: Handler) -> None:
@@ -166,4 +159,4 @@ def test_an_answer_that_makes_no_sense_is_one_line(
         self.wfile.write(body)
 
     monkeypatch.setattr(Handler, "do_GET", answer)
-    assert refusal(report(github, "clean")).startswith("error: no answer from GitHub to GET ")
+    assert refusal("").startswith("no answer from GitHub to GET ")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import gc
 import gzip
 import hashlib
 import io
@@ -13,166 +11,41 @@ import re
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
-import operate
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
+from botocore.response import StreamingBody
 from botocore.validate import validate_parameters
-from operations import audit, core, log, queues
+from commands import state, terminal
+from commands.aws import Account
+from commands.operate import audit, deep, ledger, listing, log, queues
+from commands.settings import ROOT
+from commands.terminal import Refused
 
 import lambda_function
 
-from .conftest import Context, event, notification
+from .conftest import event, notification
+from .pipeline import (
+    BAD,
+    ODD_KEYS,
+    ONE,
+    TWO,
+    Pipeline,
+    Run,
+    function_fixture,  # noqa: F401 - a fixture
+    make,
+    pipeline_fixture,  # noqa: F401 - likewise
+    refuse,
+    run_fixture,  # noqa: F401 - likewise
+    signals_fixture,  # noqa: F401 - likewise
+)
 
-ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
-TWO = b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":"Bob"}]'
-BAD = b'[{"patient_id":"1"}]'
-RUNBOOK = (Path(operate.__file__).parents[1] / "docs/operations.md").read_text()
+RUNBOOK = (ROOT / "docs/operations.md").read_text()
 INVENTORY, JOB = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", RUNBOOK, re.S))
-ODD_KEYS = ["a b.json", "a+b.json", "100%.json", "x%20y.json", "müller-眼.json", "line\nbreak.json", "a; b key=c.json"]
-
-
-def make(service: str) -> Any:
-    client: Any = boto3.client
-    return client(service)
-
-
-class Pipeline:
-    """A pipeline whose events this class carries, to the real function, as Lambda would."""
-
-    def __init__(self, s3: Any, log: io.StringIO) -> None:
-        self.s3, self.sqs, self.logs = s3, make("sqs"), make("logs")
-        s3.put_bucket_versioning(Bucket="processed", VersioningConfiguration={"Status": "Enabled"})
-        self.dead_letter = self.sqs.create_queue(QueueName="dead-letter")["QueueUrl"]
-        target = self.sqs.get_queue_attributes(QueueUrl=self.dead_letter, AttributeNames=["QueueArn"])["Attributes"]
-        policy = json.dumps({"deadLetterTargetArn": target["QueueArn"], "maxReceiveCount": 2})
-        attributes = {"RedrivePolicy": policy, "VisibilityTimeout": "0"}
-        self.ingestion = self.sqs.create_queue(QueueName="ingestion", Attributes=attributes)["QueueUrl"]
-        self.logs.create_log_group(logGroupName="group")
-        self.logs.create_log_stream(logGroupName="group", logStreamName="stream")
-        self._log = log
-        self.outputs = {
-            "raw_data_bucket_name": "raw",
-            "processed_data_bucket_name": "processed",
-            "lambda_function_name": "function",
-            "function_alias": "live",
-            "log_group_name": "group",
-            "ingestion_queue_url": self.ingestion,
-            "dead_letter_queue_url": self.dead_letter,
-            "alarm_topic_arn": "arn:aws:sns:us-east-1:123456789012:pipeline-alarms",
-            "dashboard_name": "pipeline",
-        }
-
-    def put(self, key: str, body: bytes = ONE) -> str:
-        """Upload; S3's notification is lost."""
-        return str(self.s3.put_object(Bucket="raw", Key=key, Body=body)["VersionId"])
-
-    def upload(self, *keys: str, body: bytes = ONE) -> None:
-        """Upload in direct mode: a failed event goes to the dead-letter queue in Lambda's record."""
-        for key in keys:
-            version = self.put(key, body)
-            sent = notification(quote_plus(key))
-            sent["Records"][0]["s3"]["object"]["versionId"] = version
-            try:
-                self.invoke(sent)
-            except lambda_function.Failure as error:
-                answer = {"errorMessage": str(error), "errorType": "Failure"}
-                record = {**event("lambda_failure_record"), "requestPayload": sent, "responsePayload": answer}
-                self.sqs.send_message(QueueUrl=self.dead_letter, MessageBody=json.dumps(record))
-
-    def invoke(self, what: Any) -> Any:
-        try:
-            return lambda_function.lambda_handler(what, Context())
-        finally:
-            lines = self._log.getvalue().splitlines()
-            self._log.truncate(0)
-            self._log.seek(0)
-            self.write(*lines)
-
-    def write(self, *lines: str) -> None:
-        """Write lines to the function's log."""
-        events = [{"timestamp": int(time.time() * 1000), "message": line} for line in lines]
-        if events:
-            self.logs.put_log_events(logGroupName="group", logStreamName="stream", logEvents=events)
-
-    def work_off(self) -> int:
-        """Feed the ingestion queue to the function until it is empty; return how many messages were taken from it."""
-        taken = 0
-        names = core.Pipeline.from_outputs(self.outputs)
-        while queues.depth(names, self.ingestion):
-            answer = self.sqs.receive_message(QueueUrl=self.ingestion, MaxNumberOfMessages=10)
-            messages = answer.get("Messages", [])  # none, too, in the millisecond before one is visible again
-            if not messages:
-                continue
-            taken += len(messages)
-            batch = [{"messageId": one["MessageId"], "body": one["Body"], "eventSource": "aws:sqs"} for one in messages]
-            again = {item["itemIdentifier"] for item in self.invoke({"Records": batch})["batchItemFailures"]}
-            for one in messages:
-                if one["MessageId"] not in again:
-                    self.sqs.delete_message(QueueUrl=self.ingestion, ReceiptHandle=one["ReceiptHandle"])
-        return taken
-
-    def dead(self) -> int:
-        return queues.depth(core.Pipeline.from_outputs(self.outputs), self.dead_letter)
-
-    def restore(self, key: str, body: bytes, **metadata: str) -> None:
-        """Overwrite a result, with the metadata it has and those that are given."""
-        kept = self.s3.head_object(Bucket="processed", Key=key)["Metadata"]
-        self.s3.put_object(Bucket="processed", Key=key, Body=body, Metadata=kept | metadata)
-
-
-@pytest.fixture
-def pipeline(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    core.client.cache_clear()
-    audit.function_code.cache_clear()
-    monkeypatch.setattr(lambda_function, "s3", s3)  # which --deep replaces
-    monkeypatch.setattr(core, "ROOT", tmp_path)
-    # Metrics go to standard output, as do the commands' answers.
-    monkeypatch.setattr(lambda_function, "_count", lambda *_: None)
-    pipeline = Pipeline(s3, log)
-    monkeypatch.setenv("PIPELINE", json.dumps(pipeline.outputs))
-    yield pipeline
-    core.client.cache_clear()
-
-
-class Run:
-    """What a command answered."""
-
-    def __init__(self, code: int, output: Any) -> None:
-        self.code, self.text, self.errors = code, output.out, output.err
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.text.splitlines()]
-
-    @property
-    def states(self) -> dict[str, str]:
-        return {line["key"]: line["state"] for line in self.lines if "state" in line}
-
-    @property
-    def reasons(self) -> dict[str, str]:
-        return {line["key"]: line["reason"] for line in self.lines if "reason" in line}
-
-    @property
-    def summary(self) -> Any:
-        return self.lines[-1]["summary"]
-
-
-@pytest.fixture
-def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
-    def run(*arguments: str) -> Run:
-        gc.collect()  # as the end of a process closes the ledger of an interrupted run
-        capsys.readouterr()
-        return Run(operate.main(list(arguments)), capsys.readouterr())
-
-    return run
-
 
 AUDIT = ("audit", "--json", "--in-flight", "0")
 
@@ -200,9 +73,9 @@ def test_audit_finds_each_planted_fault(pipeline: Pipeline, run: Callable[..., R
     s3.delete_object(Bucket="processed", Key="deleted.json")
     pipeline.put("stale.json", TWO)
     s3.put_object(Bucket="processed", Key="replaced.json", Body=b"[]")
-    pipeline.restore("cut.json", b"[]\n")
+    pipeline.overwrite("cut.json", b"[]\n")
     forged = s3.get_object(Bucket="processed", Key="forged.json")["Body"].read()
-    pipeline.restore("forged.json", forged, **{"source-etag": "0" * 32})
+    pipeline.overwrite("forged.json", forged, **{"source-etag": "0" * 32})
     s3.delete_object(Bucket="raw", Key="sourceless.json")
     s3.put_object(Bucket="processed", Key="stranger.json", Body=ONE)
     s3.put_object(Bucket="processed", Key="stranger.txt", Body=ONE)
@@ -239,7 +112,7 @@ def test_a_result_replaced_with_all_its_metadata_is_found_by_making_it_again(
     content = b'{"patient_id":"1","patient_name":"Ann Example"}'
     pipeline.upload("a.json", "b.json", body=b"[" + b",".join([content] * records) + b"]")
     result = pipeline.s3.get_object(Bucket="processed", Key="a.json")["Body"].read()
-    pipeline.restore("a.json", result.replace(b"Ann", b"Eve", 1))
+    pipeline.overwrite("a.json", result.replace(b"Ann", b"Eve", 1))
     assert run(*AUDIT).code == 0  # which is why there is --deep
     answer = run(*AUDIT, "--deep")
     assert (answer.code, answer.states, answer.reasons) == (1, {"a.json": "tampered"}, {"a.json": "content"})
@@ -250,12 +123,12 @@ def test_the_functions_code_is_set_up_once_before_threads_use_it(
 ) -> None:
     made_by = []
 
-    class Watched(audit.Digest):
+    class Watched(deep.Digest):
         def __init__(self, s3: Any) -> None:
             made_by.append(threading.current_thread())
             super().__init__(s3)
 
-    monkeypatch.setattr(audit, "Digest", Watched)
+    monkeypatch.setattr(deep, "Digest", Watched)
     pipeline.upload("a.json", "b.json")
     assert run(*AUDIT, "--deep").code == 0
     assert made_by == [threading.current_thread()]
@@ -297,7 +170,7 @@ def test_a_tampered_result_of_a_rejected_file_is_to_be_deleted(pipeline: Pipelin
     assert (answer.code, answer.states) == (1, {"a.json": "tampered"})
     reason = "missing_field record=0 field=patient_name"
     assert answer.reasons == {"a.json": f"rejected, delete the result: {reason}"}
-    assert answer.errors == "1 results are of rejected files: delete them, as docs/operations.md says.\n"
+    assert answer.errors == ("To be deleted by hand, as docs/operations.md says: 1 result of rejected files.\n")
     assert pipeline.work_off() == 0  # it would be rejected once more
     pipeline.s3.delete_object(Bucket="processed", Key="a.json")
     answer = run(*AUDIT)
@@ -363,11 +236,11 @@ def at_the_end(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
     settle = audit.settle
 
     def do_and_settle(*arguments: Any) -> Any:
-        monkeypatch.setattr("operations.verbs.settle", settle)
+        monkeypatch.setattr("commands.operate.verbs.settle", settle)
         do()
         return settle(*arguments)
 
-    monkeypatch.setattr("operations.verbs.settle", do_and_settle)
+    monkeypatch.setattr("commands.operate.verbs.settle", do_and_settle)
 
 
 def let_time_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -398,17 +271,17 @@ def test_a_run_taken_up_again_forms_its_verdict_anew(
 ) -> None:
     for key in ("a.json", "b.json", "c.json"):
         pipeline.put(key)
-    refuse(core.client("sqs"), "sqs", "GetQueueAttributes", "AccessDenied")
+    refuse(pipeline.client("sqs"), "sqs", "GetQueueAttributes", "AccessDenied")
     answer = run("audit", "--json")
     assert (answer.code, answer.text) == (1, "")  # no verdict, and nothing that looks like one
-    assert "Stopped after 3 objects. The same command with --resume" in answer.errors
-    core.client.cache_clear()
+    assert "Stopped after 3 objects. To resume, run the same command with --resume.\n" in answer.errors
+    pipeline.sign_in()
     pipeline.invoke(notification("a.json"))
     answer = run("audit", "--json", "--resume")
     assert (answer.code, answer.states) == (0, {"b.json": "in_flight", "c.json": "in_flight"})
 
     def stop() -> None:
-        core.stopping.set()
+        terminal.stopping.set()
 
     at_the_end(monkeypatch, stop)
     assert run("audit", "--json").code == 130
@@ -431,8 +304,8 @@ def test_what_waits_in_the_queue_for_long_is_in_flight_for_as_long(pipeline: Pip
 
 def test_an_upload_between_listing_and_look_is_no_fault(pipeline: Pipeline) -> None:
     pipeline.upload("a.json")
-    names = core.Pipeline.from_outputs(pipeline.outputs)
-    (row,) = audit.listed(names, "", "")
+    names = pipeline.deployed
+    (row,) = listing.listed(names, "", "")
     pipeline.upload("a.json", body=TWO)
     found = audit.look(names, row)
     assert found
@@ -464,9 +337,9 @@ def stop_sending_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     def send(*arguments: Any) -> None:
         queues.send(*arguments)
         if next(left, None) is None:
-            core.stopping.set()
+            terminal.stopping.set()
 
-    monkeypatch.setattr("operations.verbs.send", send)
+    monkeypatch.setattr("commands.operate.verbs.send", send)
 
 
 def test_a_repair_goes_on_where_it_was_interrupted(
@@ -477,11 +350,11 @@ def test_a_repair_goes_on_where_it_was_interrupted(
     stop_sending_after(monkeypatch, 2)
     answer = run(*AUDIT, "--repair", "--rate", "10000")
     assert answer.code == 130
-    assert answer.errors == "Stopped after sending 20 objects. The same command with --resume goes on from there.\n"
+    assert answer.errors == "Stopped after sending 20 objects. To resume, run the same command with --resume.\n"
     assert pipeline.work_off() == 20
-    monkeypatch.setattr("operations.verbs.send", queues.send)
+    monkeypatch.setattr("commands.operate.verbs.send", queues.send)
     answer = run(*AUDIT, "--repair", "--rate", "10000", "--resume")
-    assert "30 objects were sent through the pipeline again." in answer.errors
+    assert answer.errors.endswith("Sent 30 objects through the pipeline again. Then check: ./deploy.sh audit test\n")
     assert pipeline.work_off() == 10
     assert run(*AUDIT).code == 0
 
@@ -509,7 +382,7 @@ def test_people_see_a_table_and_what_to_do(pipeline: Pipeline, run: Callable[...
     assert re.fullmatch(r'missing     "never/0\\u202egnp\.json"  uploaded \S+Z', lines[0])
     assert lines[audit.SHOWN] == "missing     and 5 more; --json lists them all"
     assert "processed             1  made from the newest version" in lines
-    assert answer.errors.startswith("25 objects need repair: the same command with --repair")
+    assert answer.errors == ("To send 25 objects through the pipeline again, run the same command with --repair.\n")
     assert "\u202e" not in answer.text
 
 
@@ -561,7 +434,7 @@ def test_audit_reads_an_inventory_instead_of_listings(pipeline: Pipeline, run: C
     answer = run(*AUDIT, "--inventory", address)
     assert answer.states == {"deleted.json": "missing", "sourceless.json": "orphaned", "stale.json": "stale"}
     assert answer.summary["processed"] == len(ODD_KEYS) - 1
-    assert answer.lines[-1]["up_to"] == core.iso(MADE)
+    assert answer.lines[-1]["up_to"] == terminal.iso(MADE)
 
 
 def rows_of(pipeline: Pipeline) -> list[list[str]]:
@@ -578,8 +451,8 @@ def test_the_verdict_of_an_inventory_ends_with_it(pipeline: Pipeline, run: Calla
     assert (answer.code, answer.errors.splitlines()) == (
         0,
         [
-            f"The inventory is of {core.iso(MADE)}. Nothing that was uploaded later is looked at.",
-            f"Every upload up to {core.iso(MADE)} is accounted for.",
+            f"The inventory was made at {terminal.iso(MADE)}. Later uploads are not looked at.",
+            f"Every upload up to {terminal.iso(MADE)} is accounted for.",
         ],
     )
 
@@ -592,7 +465,7 @@ def test_an_inventory_that_leaves_something_out_is_refused(pipeline: Pipeline, r
         assert (answer.code, answer.text) == (1, "")
         assert answer.errors == "error: the inventory covers scans/2026 only. Say so: --prefix scans/2026\n"
     assert run("audit", "--inventory", address, "--prefix", "scans/2026/").code == 0
-    refuse(core.client("s3"), "s3", "GetBucketInventoryConfiguration", "NoSuchConfiguration", 404)
+    refuse(pipeline.client("s3"), "s3", "GetBucketInventoryConfiguration", "NoSuchConfiguration", 404)
     assert run("audit", "--inventory", address).errors == (
         "error: the inventory's configuration all is gone, and with it what it covers.\n"
     )
@@ -605,7 +478,7 @@ def test_an_audit_of_an_inventory_does_not_read_its_finished_files_again(
     pipeline.upload(*keys)
     pipeline.put("never.json")
     address = inventory(pipeline.s3, rows_of(pipeline))
-    fetch, fetched, steps = audit.fetch, list[str](), iter(range(6))
+    fetch, fetched, steps = listing.fetch, list[str](), iter(range(6))
 
     def note_file(*arguments: Any) -> None:
         fetched.append(arguments[2]["key"])
@@ -613,13 +486,13 @@ def test_an_audit_of_an_inventory_does_not_read_its_finished_files_again(
 
     def pause(seconds: float) -> None:
         if next(steps, None) is None:
-            core.stopping.set()  # in the second file
-        core.pause(seconds)
+            terminal.stopping.set()  # in the second file
+        terminal.pause(seconds)
 
-    monkeypatch.setattr(audit, "fetch", note_file)
+    monkeypatch.setattr(listing, "fetch", note_file)
     monkeypatch.setattr(audit, "pause", pause)
     assert run(*AUDIT, "--inventory", address).code == 130
-    monkeypatch.setattr(audit, "pause", core.pause)
+    monkeypatch.setattr(audit, "pause", terminal.pause)
     fetched.clear()
     answer = run(*AUDIT, "--inventory", address, "--resume")
     assert (answer.states, answer.summary["processed"]) == ({"never.json": "missing"}, 10)
@@ -691,11 +564,13 @@ def test_failures_are_shown_with_time_object_reason_and_number_and_stay(
         newest = pipeline.s3.head_object(Bucket="raw", Key="twice.json")["VersionId"]
         assert shown["twice.json"]["version_id"] == newest
         assert shown["twice.json"]["first"] <= shown["twice.json"]["last"]
-    text = run("failures").text.splitlines()
-    assert len(text) == len(shown)
-    assert re.search(
-        r"\S+Z  twice\.json  missing_field record=0 field=patient_name  2 events  tried \d times$", text[-1]
+    answer = run("failures")
+    assert answer.errors == (
+        f"{len(ODD_KEYS) + 2} failed events. To send them through the pipeline again: ./deploy.sh redrive test\n"
     )
+    text = answer.text.splitlines()
+    assert len(text) == len(shown)
+    assert re.search(r"\S+Z  twice\.json  missing_field record=0 field=patient_name  2 events  \d attempts$", text[-1])
 
 
 def test_failures_that_the_function_could_not_explain(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -740,7 +615,7 @@ def test_no_failures(run: Callable[..., Run]) -> None:
     assert run("failures").errors == "No failed events.\n"
     assert run("failures", "--json").lines == [{"summary": {"messages": 0, "hidden": 0, "waiting": 0}}]
     answer = run("redrive")
-    assert (answer.code, answer.errors) == (0, "0 events were sent back.\n")
+    assert (answer.code, answer.errors) == (0, "Sent back 0 events.\n")
 
 
 @pytest.fixture
@@ -771,8 +646,8 @@ def test_redrive_sends_failed_events_back_and_tells_what_became_of_each(
         "bad.json": ("rejected", "missing_field record=0 field=patient_name"),
         "deleted.json": ("gone", ""),
     }
-    assert answer.summary == {"messages": 9, "hidden": 0, "processed": 7, "gone": 1, "rejected": 1}
-    assert "9 events were sent back. 1 objects failed again" in answer.errors
+    assert answer.summary == {"messages": 10, "hidden": 0, "processed": 8, "gone": 1, "rejected": 1}
+    assert answer.errors == "Sent back 10 events. Failed again or not done yet: 1 object.\n"
     assert pipeline.dead() == 1  # bad.json is back
     assert run(*AUDIT).code == 0
     pipeline.put("bad.json")
@@ -842,20 +717,22 @@ def test_a_line_of_the_log_with_half_a_character_does_not_matter(pipeline: Pipel
 def test_failed_events_that_another_has_in_hand_are_told_of(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json")
     (held,) = pipeline.sqs.receive_message(QueueUrl=pipeline.dead_letter, VisibilityTimeout=3600)["Messages"]
-    hidden = "About 1 failed events are hidden: another command has them, or was killed. Try again later."
+    hidden = (
+        "Not shown: about 1 failed event, which another command is looking at, or was when it was killed. "
+        "Try again later."
+    )
     answer = run("failures")
     assert len(answer.text.splitlines()) == 1
     assert hidden in answer.errors
     assert run("failures", "--json").summary == {"messages": 1, "hidden": 1, "waiting": 0}
     assert hidden in run("redrive", "--wait", "0").errors
-    assert run("failures").errors.splitlines() == [hidden, *waiting_events(1)]  # and not that there are none
+    assert run("failures").errors.splitlines() == [hidden, WAITING]  # and not that there are none
     visible = {"ReceiptHandle": held["ReceiptHandle"], "VisibilityTimeout": 0}
     pipeline.sqs.change_message_visibility(QueueUrl=pipeline.dead_letter, **visible)
     assert run("failures", "--json").summary["messages"] == 1
 
 
-def waiting_events(count: int) -> list[str]:
-    return [f"{count} events are in the ingestion queue, and may be failed ones that are to be tried again."]
+WAITING = "1 event in the ingestion queue may have failed and be waiting for another attempt."
 
 
 def test_failed_events_that_are_still_to_be_tried_again_are_told_of(
@@ -864,7 +741,7 @@ def test_failed_events_that_are_still_to_be_tried_again_are_told_of(
     pipeline.put("bad.json", BAD)
     pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(notification("bad.json")))
     pipeline.sqs.receive_message(QueueUrl=pipeline.ingestion, VisibilityTimeout=1800)  # rejected once: four to go
-    assert run("failures").errors.splitlines() == ["No failed events.", *waiting_events(1)]
+    assert run("failures").errors.splitlines() == ["No failed events.", WAITING]
     assert run("failures", "--json").summary == {"messages": 0, "hidden": 0, "waiting": 1}
 
 
@@ -872,7 +749,7 @@ def test_an_answer_of_nothing_new_is_not_taken_for_the_end(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(21)))
-    receive, answers = core.client("sqs").receive_message, list[Any]()
+    receive, answers = pipeline.client("sqs").receive_message, list[Any]()
 
     def receive_again(**request: Any) -> Any:
         if len(answers) == 1:
@@ -883,9 +760,9 @@ def test_an_answer_of_nothing_new_is_not_taken_for_the_end(
             answers.append(receive(**request))
         return answers[-1]
 
-    monkeypatch.setattr(core.client("sqs"), "receive_message", receive_again)
+    monkeypatch.setattr(pipeline.client("sqs"), "receive_message", receive_again)
     answer = run("redrive", "--wait", "0", "--rate", "1000")
-    assert "21 events were sent back." in answer.errors
+    assert answer.errors == "Sent back 21 events.\n"
     assert pipeline.dead() == 0
 
 
@@ -893,7 +770,7 @@ def test_a_message_is_given_back_by_its_newest_receipt(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
-    client, given_back = core.client("sqs"), list[str]()
+    client, given_back = pipeline.client("sqs"), list[str]()
     receive, change = client.receive_message, client.change_message_visibility_batch
     answers: list[Any] = []
 
@@ -917,7 +794,7 @@ def test_a_message_that_sqs_does_not_delete_is_told_of_and_given_back(
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json", "c.json")
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    client, calls = core.client("sqs"), list[int]()
+    client, calls = pipeline.client("sqs"), list[int]()
     delete = client.delete_message_batch
 
     def all_but_one(QueueUrl: str, Entries: list[Any]) -> Any:
@@ -928,7 +805,10 @@ def test_a_message_that_sqs_does_not_delete_is_told_of_and_given_back(
 
     monkeypatch.setattr(client, "delete_message_batch", all_but_one)
     answer = run("redrive", "--wait", "0")
-    assert "1 events were sent back that SQS does not let go of: they stay as well." in answer.errors
+    assert answer.errors == (
+        "Sent back, and still in the dead-letter queue: 1 message. Processing an event twice is harmless.\n"
+        "Sent back 3 events.\n"
+    )
     assert calls == [3, 1, 1, 1, 1, 1]
     assert run("failures", "--json").summary["messages"] == 1
 
@@ -942,7 +822,9 @@ def test_who_stops_redrive_learns_what_was_sent(
     assert answer.code == 130
     assert [line["outcome"] for line in answer.lines[:-1]] == ["sent"] * 20
     assert answer.summary == {"messages": 20, "hidden": 0, "sent": 20}
-    assert answer.errors.startswith("Stopped. What was not sent back is still in the dead-letter queue.\n")
+    assert answer.errors == (
+        "Stopped. Events that were not sent back are still in the dead-letter queue.\nSent back 20 events.\n"
+    )
     assert (pipeline.dead(), pipeline.work_off()) == (10, 40)  # each tried twice
 
 
@@ -954,10 +836,10 @@ def test_what_was_sent_before_aws_refused_is_told(
 
     def send(*arguments: Any) -> None:
         if next(left, None) is None:
-            raise core.Problem("the ingestion queue is full")
+            raise Refused("the ingestion queue is full")
         queues.send(*arguments)
 
-    monkeypatch.setattr("operations.verbs.send", send)
+    monkeypatch.setattr("commands.operate.verbs.send", send)
     answer = run("redrive", "--rate", "10000", "--json")
     assert (answer.code, answer.summary["sent"]) == (1, 20)
     assert answer.errors.splitlines()[-1] == "error: the ingestion queue is full"
@@ -966,7 +848,7 @@ def test_what_was_sent_before_aws_refused_is_told(
 
 def test_a_refusal_while_waiting_does_not_hide_what_was_sent(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json")
-    refuse(core.client("logs"), "logs", "FilterLogEvents", "AccessDenied")
+    refuse(pipeline.client("logs"), "logs", "FilterLogEvents", "AccessDenied")
     answer = run("redrive", "--json")
     assert (answer.code, answer.summary["unfinished"]) == (1, 1)
     assert answer.errors.splitlines()[-1].startswith("error: AWS refuses FilterLogEvents.")
@@ -975,7 +857,7 @@ def test_a_refusal_while_waiting_does_not_hide_what_was_sent(pipeline: Pipeline,
 def test_a_key_that_no_failed_event_is_about_is_told(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json")
     answer = run("redrive", "--key", "b.json", "--key", "a.json", "--wait", "0")
-    assert answer.errors.splitlines() == ["No failed event is about b.json.", "1 events were sent back."]
+    assert answer.errors.splitlines() == ["There is no failed event about b.json.", "Sent back 1 event."]
 
 
 def test_redrive_of_one_object_leaves_the_others(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -990,6 +872,7 @@ def test_a_dry_run_changes_nothing(pipeline: Pipeline, run: Callable[..., Run]) 
     fail_in_direct_mode(pipeline, "a.json")
     answer = run("redrive", "--dry-run")
     assert (answer.code, answer.text) == (0, "would be sent  a.json\n")
+    assert answer.errors == "Would send back 1 event.\n"
     assert (pipeline.work_off(), run("failures", "--json").summary["messages"]) == (0, 1)
 
 
@@ -999,13 +882,13 @@ def test_what_fails_again_at_once_is_not_sent_back_for_ever(
     fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(12)))
     sent: list[int] = []
 
-    def send_and_work(names: core.Pipeline, events: list[str], run: str) -> None:
+    def send_and_work(names: state.Pipeline, events: list[str], run: str) -> None:
         sent.append(len(events))
         assert sum(sent) <= 12, "events of this run are sent back again"
         queues.send(names, events, run)
         pipeline.work_off()
 
-    monkeypatch.setattr("operations.verbs.send", send_and_work)
+    monkeypatch.setattr("commands.operate.verbs.send", send_and_work)
     assert run("redrive", "--wait", "0").code == 0
     assert (sent, pipeline.dead()) == ([10, 2], 12)
 
@@ -1013,7 +896,7 @@ def test_what_fails_again_at_once_is_not_sent_back_for_ever(
 def test_what_is_no_event_of_s3_stays_in_the_dead_letter_queue(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
     answer = run("redrive")
-    assert "1 messages are no events of S3" in answer.errors
+    assert answer.errors == "Left in the dead-letter queue, as no S3 event: 1 message.\nSent back 0 events.\n"
     assert pipeline.dead() == 1
 
 
@@ -1021,7 +904,7 @@ def test_an_event_is_never_out_of_both_queues(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json")
-    refuse(core.client("sqs"), "sqs", "SendMessageBatch", "AccessDenied")
+    refuse(pipeline.client("sqs"), "sqs", "SendMessageBatch", "AccessDenied")
     answer = run("redrive")
     assert answer.code == 1
     assert answer.errors.splitlines()[-1].startswith("error: AWS refuses SendMessageBatch. These credentials need ")
@@ -1046,8 +929,8 @@ def test_what_the_log_does_not_tell_redrive_asks_the_buckets(
         made.append(f"{service} by {threading.current_thread().name}")
         return boto3.Session().client(service, **options)  # type: ignore[call-overload]
 
-    core.client.cache_clear()
-    monkeypatch.setattr(core, "boto3", types.SimpleNamespace(client=make_client))
+    session: Any = types.SimpleNamespace(client=make_client, region_name="us-east-1")
+    pipeline.account = Account(session)
     answer = run("redrive", "--json", "--wait", "0.1")
     assert made.count("s3 by MainThread") == 1
     assert [client for client in made if "MainThread" not in client] == []
@@ -1064,17 +947,20 @@ def test_who_stops_waiting_still_learns_what_is_known(
     pipeline.put("a.json")
 
     def stop(_: float) -> None:
-        core.stopping.set()
-        core.pause(0)
+        terminal.stopping.set()
+        terminal.pause(0)
 
-    monkeypatch.setattr("operations.verbs.pause", stop)
+    monkeypatch.setattr("commands.operate.verbs.pause", stop)
     monkeypatch.setattr(log, "log_lines", lambda *_: [(time.time(), a_line("a.json", "processed"))])
     answer = run("redrive", "--json")
     assert [(line["key"], line["outcome"]) for line in answer.lines[:-1]] == [
         ("a.json", "processed"),
         ("b.json", "unfinished"),
     ]
-    assert answer.errors.startswith("Stopped waiting.")
+    assert answer.errors == (
+        "Stopped waiting. Events that were sent back will still be processed.\n"
+        "Sent back 2 events. Failed again or not done yet: 1 object.\n"
+    )
     assert answer.code == 1
 
 
@@ -1083,12 +969,12 @@ def a_line(key: str, outcome: str) -> dict[str, Any]:
 
 
 def test_more_failed_events_than_sqs_hands_out_is_said(pipeline: Pipeline, run: Callable[..., Run]) -> None:
-    refuse(core.client("sqs"), "sqs", "ReceiveMessage", "OverLimit")
+    refuse(pipeline.client("sqs"), "sqs", "ReceiveMessage", "OverLimit")
     assert run("failures").errors.splitlines()[0].startswith("SQS hands out 120,000 messages at a time")
 
 
 def test_messages_that_sqs_refuses_for_now_are_sent_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = core.Pipeline.from_outputs(pipeline.outputs)
+    names = pipeline.deployed
     calls = []
     monkeypatch.setattr(time, "sleep", lambda _: None)
 
@@ -1097,11 +983,11 @@ def test_messages_that_sqs_refuses_for_now_are_sent_again(pipeline: Pipeline, mo
         answer = pipeline.sqs.send_message_batch(QueueUrl=QueueUrl, Entries=Entries[:1])
         return answer | {"Failed": [{"Id": entry["Id"], "Code": "Busy", "SenderFault": False} for entry in Entries[1:]]}
 
-    monkeypatch.setattr(core.client("sqs"), "send_message_batch", half)
+    monkeypatch.setattr(pipeline.client("sqs"), "send_message_batch", half)
     queues.send(names, [queues.notification("raw", key) for key in ("a.json", "b.json", "c.json")])
     assert calls == [["0", "1", "2"], ["1", "2"], ["2"]]
     assert queues.depth(names, pipeline.ingestion) == 3
-    with pytest.raises(core.Problem, match="does not take events: Busy"):
+    with pytest.raises(Refused, match="does not take events: Busy"):
         queues.send(names, ["{}"] * 9)
 
 
@@ -1112,16 +998,16 @@ def test_reprocess_sends_the_objects_of_a_prefix(pipeline: Pipeline, run: Callab
     for key in ("a/1.json", "a/2.json", "a/notes.txt", "b/1.json", *(f"a/{key}" for key in ODD_KEYS)):
         pipeline.put(key)
     answer = run("reprocess", "--prefix", "a/", "--rate", "10000")
-    assert (answer.code, answer.errors) == (0, "9 objects were sent through the pipeline.\n")
-    assert pipeline.work_off() == 9
+    assert (answer.code, answer.errors) == (0, f"Sent {2 + len(ODD_KEYS)} objects through the pipeline.\n")
+    assert pipeline.work_off() == 2 + len(ODD_KEYS)
     assert run(*AUDIT, "--prefix", "a/").code == 0
     assert run(*AUDIT, "--prefix", "b/").states == {"b/1.json": "missing"}
 
 
 def test_reprocess_since_a_time(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
-    assert run("reprocess", "--prefix", "", "--since", "2100-01-01").errors.startswith("There are no such objects")
-    assert run("reprocess", "--prefix", "", "--since", "1h").errors.startswith("1 objects were sent")
+    assert run("reprocess", "--prefix", "", "--since", "2100-01-01").errors == "There are no such objects.\n"
+    assert run("reprocess", "--prefix", "", "--since", "1h").errors == "Sent 1 object through the pipeline.\n"
     assert run("reprocess", "--prefix", "", "--since", "soon").errors.splitlines()[-1] == (
         "error: not a time: soon. Say how long ago, as in 10m, 12h or 7d, or when: 2026-01-31."
     )
@@ -1138,16 +1024,16 @@ def test_reprocess_is_interrupted_and_taken_up_again_where_nothing_is_to_be_sent
         asked.append(params.get("StartAfter", params.get("ContinuationToken")))
         params["MaxKeys"] = 5
         if len(asked) == 2:
-            core.stopping.set()
+            terminal.stopping.set()
 
-    core.client("s3").meta.events.register("provide-client-params.s3.ListObjectsV2", pages_of_five)
+    pipeline.client("s3").meta.events.register("provide-client-params.s3.ListObjectsV2", pages_of_five)
     command = ("reprocess", "--prefix", "", "--since", "2100-01-01")
     answer = run(*command)
     assert (answer.code, len(asked)) == (130, 2)
-    assert answer.errors == "Stopped after sending 0 objects. The same command with --resume goes on from there.\n"
+    assert answer.errors == "Stopped after sending 0 objects. To resume, run the same command with --resume.\n"
     answer = run(*command, "--resume")
     assert asked[2] == "09.json"
-    assert (answer.code, answer.errors.splitlines()[0]) == (0, "Going on after 0 objects, at 09.json.")
+    assert (answer.code, answer.errors.splitlines()[0]) == (0, "Resuming after 0 objects, at 09.json.")
 
 
 @pytest.fixture
@@ -1178,25 +1064,6 @@ def test_a_rate_is_kept(clock: list[float]) -> None:
 # --- status and logs --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def function(pipeline: Pipeline) -> str:
-    """A function with an alias; return the code's hash."""
-    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    role = make("iam").create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    functions = make("lambda")
-    zip_file = base64.b64decode("UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==")
-    made = functions.create_function(
-        FunctionName="function",
-        Role=role,
-        Handler="x.y",
-        Runtime="python3.12",
-        Code={"ZipFile": zip_file},
-        Publish=True,
-    )
-    functions.create_alias(FunctionName="function", Name="live", FunctionVersion=made["Version"])
-    return str(made["CodeSha256"])
-
-
 def test_status_is_one_screen(pipeline: Pipeline, run: Callable[..., Run], function: str) -> None:
     pipeline.upload("a.json", "b.json")
     pipeline.upload("bad.json", "worse.json", body=BAD)
@@ -1215,8 +1082,8 @@ def test_status_is_one_screen(pipeline: Pipeline, run: Callable[..., Run], funct
     assert screen["function"] == f"function, version 1, code {function}"
     assert re.fullmatch(r"b\.json, \S+Z", screen["last processed"])
     assert screen["in the last hour"] == "6 files in, 2 out, 3 rejected, 0 failed, 1 gone"
-    assert screen["waiting"] == "1 events in the queue"
-    assert screen["failed events"] == "3 in the dead-letter queue, see ./deploy.sh failures"
+    assert screen["waiting"] == "1 event in the queue"
+    assert screen["failed events"] == "3 in the dead-letter queue, see ./deploy.sh failures test"
     assert screen["alarms"] == "pipeline-errors"
 
 
@@ -1233,7 +1100,7 @@ def test_status_knows_the_last_file_of_two_weeks(pipeline: Pipeline, run: Callab
     at = time.time() - hours * 3600
     line = {"timestamp": int(at * 1000), "message": json.dumps(a_line("a.json", "processed"))}
     pipeline.logs.put_log_events(logGroupName="group", logStreamName="stream", logEvents=[line])
-    assert f"last processed    a.json, {core.iso(at)}" in run("status").text
+    assert f"last processed    a.json, {terminal.iso(at)}" in run("status").text
 
 
 def test_logs_have_a_readable_line_for_each_file(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -1268,10 +1135,10 @@ def test_logs_follow_until_told_to_stop_and_show_nothing_twice(
     def upload_meanwhile(seconds: float) -> None:
         number = next(rounds, None)
         if number is None:
-            raise core.Interrupted
+            raise terminal.Interrupted
         pipeline.upload(f"{number}.json")
 
-    monkeypatch.setattr("operations.verbs.pause", upload_meanwhile)
+    monkeypatch.setattr("commands.operate.verbs.pause", upload_meanwhile)
     answer = run("logs")
     assert answer.code == 130
     assert [line.split()[2] for line in answer.text.splitlines()] == ["0.json", "1.json", "2.json", "3.json"]
@@ -1285,28 +1152,12 @@ def test_a_log_without_page_tokens_is_read_to_its_end(pipeline: Pipeline, monkey
     def page(startTime: int, **_: Any) -> Any:
         return {"events": [one for one in events if one["timestamp"] >= startTime][:5]}
 
-    monkeypatch.setattr(core.client("logs"), "filter_log_events", page)
-    lines = log.log_lines(core.Pipeline.from_outputs(pipeline.outputs), 0)
+    monkeypatch.setattr(pipeline.client("logs"), "filter_log_events", page)
+    lines = log.log_lines(pipeline.deployed, 0)
     assert [line["n"] for _, line in lines] == list(range(len(stamps)))
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def refuse(client: Any, service: str, call: str, code: str, status: int = 403) -> None:
-    """Let AWS answer a call with an error."""
-
-    def answer(request: Any, **_: Any) -> AWSResponse:
-        if service == "s3":
-            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-        else:
-            body = json.dumps({"__type": code, "message": "no"}).encode()
-        raw: Any = io.BytesIO(b"" if request.method == "HEAD" else body)
-        raw.stream = lambda **_: [raw.read()]
-        request.url = "https://nowhere.invalid/"  # moto comes next, and would do what it is asked
-        return AWSResponse(request.url, status, HTTPHeaders(), raw)
-
-    client.meta.events.register_first(f"before-send.{service}.{call}", answer)
 
 
 VERBS = [["audit"], ["failures"], ["redrive"], ["reprocess", "--prefix", ""], ["status"], ["logs", "--once"]]
@@ -1319,16 +1170,16 @@ VERBS = [["audit"], ["failures"], ["redrive"], ["reprocess", "--prefix", ""], ["
         ("s3", "ListObjectsV2", "audit", "s3:ListBucket"),
         ("s3", "HeadObject", "audit", r"s3:GetObject \(and s3:ListBucket\)"),
         ("s3", "ListObjectsV2", "reprocess", "s3:ListBucket"),
-        ("sqs", "ReceiveMessage", "failures", "ReceiveMessage"),
-        ("logs", "FilterLogEvents", "logs", "FilterLogEvents"),
-        ("lambda", "GetAlias", "status", "GetAlias"),
+        ("sqs", "ReceiveMessage", "failures", r"sqs:ReceiveMessage \(and kms:Decrypt\)"),
+        ("logs", "FilterLogEvents", "logs", "logs:FilterLogEvents"),
+        ("lambda", "GetAlias", "status", "lambda:GetAlias"),
     ],
 )
 def test_missing_permission_is_one_clear_line(
     pipeline: Pipeline, run: Callable[..., Run], service: str, call: str, verb: str, needs: str
 ) -> None:
     pipeline.put("a.json")
-    refuse(core.client(service), service, call, "AccessDenied")
+    refuse(pipeline.client(service), service, call, "AccessDenied")
     (arguments,) = [arguments for arguments in VERBS if arguments[0] == verb]
     answer = run(*arguments)
     assert (answer.code, answer.text) == (1, "")
@@ -1343,14 +1194,17 @@ def test_no_credentials_is_one_clear_line(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    pipeline.sign_in()
     answer = run(*verb)
     assert (answer.code, answer.text) == (1, "")
-    assert answer.errors.splitlines()[-1] == "error: there are no AWS credentials. Log in, or set AWS_PROFILE."
+    assert answer.errors.splitlines()[-1] == (
+        "error: there are no AWS credentials. Sign in, for example with aws login, or set AWS_PROFILE, then run this "
+        "again."
+    )
 
 
 def test_a_key_that_may_not_be_used_is_one_clear_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
-    refuse(core.client("sqs"), "sqs", "ReceiveMessage", "KMS.AccessDeniedException", 400)
+    refuse(pipeline.client("sqs"), "sqs", "ReceiveMessage", "KMS.AccessDeniedException", 400)
     assert run("failures").errors == (
         "error: AWS refuses ReceiveMessage. These credentials need kms:Decrypt (and kms:GenerateDataKey) on its key.\n"
     )
@@ -1362,29 +1216,60 @@ def test_throttling_is_waited_for_and_in_the_end_one_clear_line(
     pipeline.put("a.json")
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
-    refuse(core.client("s3"), "s3", "ListObjectVersions", "SlowDown", 503)
+    refuse(pipeline.client("s3"), "s3", "ListObjectVersions", "SlowDown", 503)
     answer = run("audit")
     assert (answer.code, len(waits)) == (1, 7)
     assert answer.errors.splitlines()[-1] == (
-        "error: AWS throttles ListObjectVersions and goes on so. Wait a little, or lower --rate, and run it again."
+        "error: AWS keeps throttling ListObjectVersions. Wait a little, or lower --rate, then run this again."
     )
 
 
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("ExpiredToken", "AWS does not accept the credentials (ExpiredToken). Log in again."),
-        ("NoSuchBucket", "ListObjectVersions finds nothing (NoSuchBucket). Was the environment destroyed? "),
+        (
+            "ExpiredToken",
+            "the AWS credentials in the environment have expired. Get new ones or unset them, then run this again.",
+        ),
+        (
+            "NoSuchBucket",
+            "ListObjectVersions finds nothing (NoSuchBucket). If test was destroyed, deploy it again: "
+            "./deploy.sh deploy dev",
+        ),
         ("Strange", "ListObjectVersions failed (Strange). Try again; if it stays, AWS says: no"),
     ],
 )
 def test_other_refusals(pipeline: Pipeline, run: Callable[..., Run], code: str, says: str) -> None:
-    refuse(core.client("s3"), "s3", "ListObjectVersions", code, 400)
-    assert f"error: {says}" in run("audit").errors
+    refuse(pipeline.client("s3"), "s3", "ListObjectVersions", code, 400)
+    assert run("audit").errors == f"error: {says}\n"
+
+
+def test_an_answer_that_breaks_off_is_not_blamed_on_the_credentials(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = inventory(pipeline.s3, [])
+    client = pipeline.client("s3")
+    get = client.get_object
+
+    def cut(**request: Any) -> Any:
+        answer = get(**request)
+        return answer | {"Body": StreamingBody(io.BytesIO(answer["Body"].read()[:-1]), answer["ContentLength"])}
+
+    monkeypatch.setattr(client, "get_object", cut)
+    assert run("audit", "--inventory", address).errors.splitlines()[-1] == (
+        "error: an answer of AWS broke off. Run this again."
+    )
+
+
+def test_a_value_that_aws_does_not_take_is_not_blamed_on_the_credentials(run: Callable[..., Run]) -> None:
+    assert run("restore", "--key", "", "--version", "1").errors == (
+        "error: AWS takes no such value: Invalid length for parameter Key, value: 0, valid min length: 1. "
+        "Correct the options.\n"
+    )
 
 
 def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
-    first = core.Ledger(core.ledger_path("audit", "raw", "", "", False))
+    first = ledger.Ledger(ledger.ledger_path("audit", "raw", "", "", False))
     answer = run("audit")
     assert (answer.code, answer.errors) == (1, "error: the same command is running already. Wait for it, or stop it.\n")
     first.finish()
@@ -1393,41 +1278,53 @@ def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_is_not_taken_for_another_run(run: Callable[..., Run]) -> None:
-    path = core.ledger_path("audit", "raw", "", "", False)
+    path = ledger.ledger_path("audit", "raw", "", "", False)
     path.parent.mkdir(parents=True)
     path.symlink_to("/dev/full")
-    assert run("audit").errors.startswith("error: database or disk is full. What a run knows lies in ")
+    assert run("audit").errors == (
+        "error: database or disk is full. Check the disk and the permissions of this folder, then run this again.\n"
+    )
 
 
-def test_a_pipeline_of_an_older_deployment_is_told_so(
-    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipeline_of_an_older_deployment_is_told_so(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     del pipeline.outputs["function_alias"]
-    monkeypatch.setenv("PIPELINE", json.dumps(pipeline.outputs))
     answer = run("status")
     assert answer.code == 1
     assert answer.errors == (
-        "error: what is deployed is too old for this command: it has no function_alias. Deploy it again.\n"
+        "error: test was deployed by an older version of this code: its state has no function_alias. "
+        "Deploy it again: ./deploy.sh deploy dev\n"
     )
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["audti"], ["audit", "dev", "prod"], ["audit", "--rate", "0"], ["audit", "--in-flight", "-1"], ["reprocess"],
-     ["redrive", "--rate", "fast"], ["redrive", "--wait", "nan"], ["logs", "--sinc", "1h"]],
-)  # fmt: skip
-def test_bad_use_is_refused_by_a_usage_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    ("arguments", "about"),
+    [
+        (["audit", "dev", "prod"], "prod"),
+        (["audit", "--rate", "0"], "--rate"),
+        (["audit", "--in-flight", "-1"], "--in-flight"),
+        (["reprocess"], "--prefix"),
+        (["redrive", "--rate", "fast"], "--rate"),
+        (["redrive", "--wait", "nan"], "--wait"),
+        (["logs", "--sinc", "1h"], "--sinc"),
+        (["restore"], "--key"),
+    ],
+)
+def test_bad_use_is_one_clear_line(
+    run: Callable[..., Run], capsys: pytest.CaptureFixture[str], arguments: list[str], about: str
+) -> None:
     with pytest.raises(SystemExit) as refused:
-        operate.main(arguments)
+        run(*arguments)
     assert refused.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: ./deploy.sh ")
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert re.fullmatch(rf"error: .*{about}\b.*\. \./deploy\.sh {arguments[0]} --help shows what it takes\.\n", error)
 
 
 # --- the runbook ------------------------------------------------------------------------------------------------------
 
 
 def test_the_runbook_has_a_section_for_every_alarm() -> None:
-    alarms = (Path(operate.__file__).parents[1] / "modules/monitoring/alarms.tf").read_text()
+    alarms = (ROOT / "modules/monitoring/alarms.tf").read_text()
     names = set(re.findall(r"^    ([a-z-]+) = \{$", alarms, re.M)) | {"nothing-processed"}
     assert names == set(re.findall(r"^### ([a-z]+-[a-z-]+)$", RUNBOOK, re.M))
 
@@ -1441,9 +1338,10 @@ def test_the_runbook_has_a_section_for_every_reason_and_for_no_other() -> None:
     documented = set(re.findall(r"^### `(\w+)`$", rest, re.M))
     ours = {"timed_out", "EventAgeExceeded", "unknown"}  # what failures says by itself
     assert documented == others | ours
-    for section in re.split(r"^### ", part + rest, flags=re.M)[1:]:
-        assert re.search(r"^```(ba)?sh$", section, re.M), section
-    readme = (Path(operate.__file__).parents[1] / "README.md").read_text()
+    for sections, block in ((part, r"^```text$"), (rest, r"^```bash$")):  # what check prints, what to type
+        for section in re.split(r"^### ", sections, flags=re.M)[1:]:
+            assert re.search(block, section, re.M), section
+    readme = (ROOT / "README.md").read_text()
     table = readme.partition("| reason | meaning |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == rejected
 

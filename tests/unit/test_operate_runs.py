@@ -21,7 +21,8 @@ from moto.server import ThreadedMotoServer
 
 from tests.unit import queued, terminal
 
-ROOT = Path(__file__).resolve().parents[2]
+from .pipeline import PROGRAM, outputs
+
 OBJECTS = 300
 KEYS = [f"scans/{n:06}.json" for n in range(OBJECTS)]
 
@@ -55,21 +56,12 @@ class Server:
 
     def command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
         """Return the command of a verb, and its environment."""
-        outputs = {
-            "raw_data_bucket_name": "raw",
-            "processed_data_bucket_name": "processed",
-            "lambda_function_name": "function",
-            "function_alias": "live",
-            "log_group_name": "group",
-            "ingestion_queue_url": self.ingestion,
-            "dead_letter_queue_url": self.dead_letter,
-            "alarm_topic_arn": "topic",
-            "dashboard_name": "pipeline",
+        settings = {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "FOLDER": str(self.folder),
+            "OUTPUTS": json.dumps(outputs(self.ingestion, self.dead_letter)),
         }
-        program = "import sys; from pathlib import Path; from operations import core; import operate; "
-        program += f"core.ROOT = Path({str(self.folder)!r}); sys.exit(operate.main())"
-        environment = os.environ | {"PIPELINE": json.dumps(outputs), "AWS_ENDPOINT_URL": self.endpoint}
-        return [sys.executable, "-c", program, *arguments], environment
+        return [sys.executable, "-c", PROGRAM, *arguments], os.environ | settings
 
     def run(self, *arguments: str, stop_at: int = 0) -> tuple[int, str, str]:
         """Run a verb, interrupted once its progress tells of so many. Return exit code, output and terminal."""
@@ -101,13 +93,13 @@ def test_an_audit_goes_on_where_it_was_interrupted(server: Server, monkeypatch: 
     server.store.delete_object("processed", KEYS[-7])  # found after it
     code, output, shown = server.run("audit", "--json", "--in-flight", "0", stop_at=60)
     assert (code, output) == (130, "")
-    stopped = re.search(r"Stopped after ([\d,]+) objects\. The same command with --resume goes on from there\.", shown)
+    stopped = re.search(r"Stopped after ([\d,]+) objects\. To resume, run the same command with --resume\.", shown)
     assert stopped
     done = int(stopped[1].replace(",", ""))
     assert 60 <= done < OBJECTS
     before = looked_at.total()
     code, output, shown = server.run("audit", "--json", "--in-flight", "0", "--resume")
-    assert f"Going on after {stopped[1]} objects." in shown
+    assert f"Resuming after {stopped[1]} objects." in shown
     assert code == 1
     *found, last = map(json.loads, output.splitlines())
     assert [(line["key"], line["state"]) for line in found] == [(KEYS[7], "missing"), (KEYS[-7], "missing")]
@@ -122,12 +114,12 @@ def test_reprocess_goes_on_where_it_was_interrupted(server: Server) -> None:
     command = ("reprocess", "--prefix", "scans/", "--rate", "200")
     code, _, shown = server.run(*command, stop_at=60)
     assert code == 130
-    assert "The same command with --resume goes on from there." in shown
+    assert "To resume, run the same command with --resume." in shown
     first = queued.keys(server.sqs, server.ingestion)
     assert 60 <= len(first) < OBJECTS
     code, _, shown = server.run(*command, "--resume")
     assert code == 0
-    assert f"{OBJECTS:,} objects were sent through the pipeline." in shown
+    assert f"Sent {OBJECTS:,} objects through the pipeline." in shown
     assert first + queued.keys(server.sqs, server.ingestion) == KEYS
 
 
@@ -139,7 +131,7 @@ def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
     command = ("redrive", "--wait", "0", "--rate", "200")
     code, _, shown = server.run(*command, stop_at=60)
     assert code == 130
-    assert "Stopped. What was not sent back is still in the dead-letter queue." in shown
+    assert "Stopped. Events that were not sent back are still in the dead-letter queue." in shown
     first = queued.keys(server.sqs, server.ingestion)
     assert 0 < len(first) < OBJECTS
     code, output, _ = server.run(*command)

@@ -21,22 +21,22 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from local_aws import LocalAws
+from local_aws.process import LocalAws
 
 from tests.unit import queued, terminal
 
-ROOT = Path(__file__).resolve().parents[2]
+from .pipeline import PROGRAM, outputs
+
 OBJECTS = int(os.environ.get("SCALE", "0"))
 MAY_GROW_KIB = 8 * 1024  # for ten times the objects; the SDK's and SQLite's buffers fill up
 
 # Linux's own account of the most memory that a process has had; getrusage's includes that of the process it came from.
-MEASURED = """
-import atexit, operate, re, sys
+MEASURED = f"""
+import atexit, re, sys
 from pathlib import Path
 peak = lambda: re.search("VmHWM.*", Path("/proc/self/status").read_text())[0]
 atexit.register(lambda: print(peak(), file=sys.stderr))
-sys.exit(operate.main())
-"""
+{PROGRAM}"""
 
 pytestmark = [
     pytest.mark.skipif(not OBJECTS, reason="takes long; SCALE=100000 asks for it"),
@@ -47,8 +47,8 @@ pytestmark = [
 class Scale:
     """A tenth of the objects under small/, the others under large/, all processed; and runs that are measured."""
 
-    def __init__(self, aws: LocalAws) -> None:
-        self.environment = aws.full_environment()
+    def __init__(self, aws: LocalAws, folder: Path) -> None:
+        self.environment, self.folder = aws.full_environment(), folder
         self.s3, self.sqs, logs = (self.client(service) for service in ("s3", "sqs", "logs"))
         for bucket in ("raw", "processed"):
             self.s3.create_bucket(Bucket=bucket)
@@ -82,20 +82,13 @@ class Scale:
 
     def run(self, *arguments: str, ingestion: int = 4, dead_letter: int = 5, stop_at: int = 0) -> tuple[int, int, str]:
         """Run a verb, interrupted once it has done so many. Return exit code, peak memory in KiB, and what it says."""
-        outputs = {
-            "raw_data_bucket_name": "raw",
-            "processed_data_bucket_name": "processed",
-            "lambda_function_name": "function",
-            "function_alias": "live",
-            "log_group_name": "group",
-            "ingestion_queue_url": self.queues[ingestion],
-            "dead_letter_queue_url": self.queues[dead_letter],
-            "alarm_topic_arn": "topic",
-            "dashboard_name": "pipeline",
-        }
         began = time.monotonic()
         command = [sys.executable, "-c", MEASURED, *arguments]
-        code, _, shown = terminal.run(command, self.environment | {"PIPELINE": json.dumps(outputs)}, stop_at=stop_at)
+        settings = {
+            "FOLDER": str(self.folder),
+            "OUTPUTS": json.dumps(outputs(self.queues[ingestion], self.queues[dead_letter])),
+        }
+        code, _, shown = terminal.run(command, self.environment | settings, stop_at=stop_at)
         counts = terminal.progress(shown)
         assert counts, shown
         *said, peak = shown.rpartition("\x1b[K")[2].split("\r\n")[:-1]
@@ -105,15 +98,15 @@ class Scale:
 
 
 @pytest.fixture(scope="module")
-def scale() -> Iterator[Scale]:
+def scale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scale]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         aws = LocalAws(port=int(probe.getsockname()[1]))
     assert aws.python.exists(), "the local AWS is missing: ./deploy.sh local installs it"
-    port = {"LOCAL_AWS_PORT": str(aws.port)}
-    subprocess.run([aws.python, "scripts/local_aws.py", "start"], cwd=ROOT, env=os.environ | port, check=True)
+    program = f"from local_aws.process import LocalAws; LocalAws({aws.port}).start()"  # of a process that may end first
+    subprocess.run([sys.executable, "-c", program], cwd=terminal.SCRIPTS, check=True)
     try:
-        yield Scale(aws)
+        yield Scale(aws, tmp_path_factory.mktemp("runs"))
     finally:
         aws.stop()
         shutil.rmtree(aws.folder, ignore_errors=True)
@@ -137,26 +130,26 @@ def test_audit(scale: Scale) -> None:
 
 def test_reprocess_and_redrive(scale: Scale) -> None:
     code, small, said = scale.run("reprocess", "--prefix", "small/", *FAST, ingestion=0)
-    assert (code, said) == (0, f"{len(scale.small):,} objects were sent through the pipeline.")
+    assert (code, said) == (0, f"Sent {len(scale.small):,} objects through the pipeline.")
     code, part, _ = scale.run("reprocess", "--prefix", "", *FAST, ingestion=1, stop_at=OBJECTS // 2)
     assert code == 130
     assert OBJECTS // 2 <= waiting(scale, 1) < OBJECTS
     code, rest, said = scale.run("reprocess", "--prefix", "", *FAST, "--resume", ingestion=1)
-    assert (code, said) == (0, f"{OBJECTS:,} objects were sent through the pipeline.")
+    assert (code, said) == (0, f"Sent {OBJECTS:,} objects through the pipeline.")
     assert waiting(scale, 1) == OBJECTS  # none of them twice
     assert max(part, rest) < small + MAY_GROW_KIB
     # What reprocess has sent stands for events that failed. Nobody processes it, nor logs anything: redrive asks the
     # buckets at the end.
     wait = ("--wait", "1")
     code, small, said = scale.run("redrive", *wait, *FAST, ingestion=2, dead_letter=0)
-    assert (code, said) == (0, f"{len(scale.small):,} events were sent back.")
+    assert (code, said) == (0, f"Sent back {len(scale.small):,} events.")
     code, part, said = scale.run("redrive", *wait, *FAST, ingestion=3, dead_letter=1, stop_at=OBJECTS // 2)
     assert code == 130
     done = waiting(scale, 3)
-    assert f"{done:,} events were sent back." in said
+    assert f"Sent back {done:,} events." in said
     assert 0 < done < OBJECTS
     code, rest, said = scale.run("redrive", *FAST, ingestion=3, dead_letter=1)  # waits for five minutes
-    assert (code, said) == (0, f"{OBJECTS - done:,} events were sent back.")
+    assert (code, said) == (0, f"Sent back {OBJECTS - done:,} events.")
     assert max(part, rest) < small + MAY_GROW_KIB
     assert [scale.take_out(queue) for queue in range(4)] == [[], [], scale.small, scale.keys]
 
@@ -175,7 +168,7 @@ def test_audit_with_findings_and_repair(scale: Scale) -> None:
     assert code == 130
     code, rest, said = scale.run(*repair, "--resume")
     assert code == 1
-    assert f"{len(missing):,} objects were sent through the pipeline again." in said
+    assert f"Sent {len(missing):,} objects through the pipeline again." in said
     assert scale.take_out(4) == missing
     assert max(part, rest) < small + MAY_GROW_KIB
 

@@ -1,19 +1,22 @@
 """Which deployed pipeline a name means, and what is said where there is none."""
 
+from __future__ import annotations
+
 import json
-import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import account
 import boto3
 import moto
-import operate
 import pytest
+from botocore.exceptions import EndpointConnectionError
+from commands import __main__, aws, environment, settings, state
+from commands.terminal import Refused
 
-from .test_operate import refuse
+from .pipeline import outputs, refuse, signals_fixture  # noqa: F401 - a fixture
 
 FILES: dict[str, dict[str, Any]] = {
     "dev": {"environments": ["dev", "test"], "state": ["dev", "test"]},
@@ -22,93 +25,157 @@ FILES: dict[str, dict[str, Any]] = {
     "gone": {"environments": ["gone"], "state": []},
     "never": {"environments": ["never"], "state": None},
 }
+BUCKET = "ikerian-data-pipeline-tfstate-123456789012-us-east-1"
 
 
 @pytest.fixture
 def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A state bucket with a state for each of FILES, and a checkout with these files."""
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        monkeypatch.setenv(name, "us-east-1")
-    monkeypatch.delenv("PIPELINE", raising=False)
-    monkeypatch.setattr(account, "ROOT", tmp_path)
-    shutil.copy(Path(operate.__file__).parents[1] / "variables.tf", tmp_path)
+    for path in ("variables.tf", "bootstrap/variables.tf"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(settings.ROOT / path, tmp_path / path)
+    for module in (settings, environment):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "BOOTSTRAP", tmp_path / "bootstrap")
     (tmp_path / "env").mkdir()
     with moto.mock_aws():
         make: Any = boto3.client
         client = make("s3")
         client.create_bucket(Bucket=BUCKET)
         for name, file in FILES.items():
-            settings = "".join(f"  {one} = {{}}\n" for one in file["environments"] or [])
-            (tmp_path / f"env/{name}.tfvars").write_text(f"environments = {{\n{settings}}}\n")
+            entries = "".join(f"  {one} = {{}}\n" for one in file["environments"])
+            (tmp_path / f"env/{name}.tfvars").write_text(f"environments = {{\n{entries}}}\n")
             backend = "backend" if name == "dev" else f"{name}-backend"
             (tmp_path / f"env/{backend}.hcl").write_text(f'key = "{name}/terraform.tfstate"\nregion = "us-east-1"\n')
             if file["state"] is not None:
-                pipelines = {one: {"lambda_function_name": f"function of {one}"} for one in file["state"]}
-                state = {"version": 4, "outputs": {"pipelines": {"value": pipelines}} if pipelines else {}}
-                client.put_object(Bucket=BUCKET, Key=f"{name}/terraform.tfstate", Body=json.dumps(state))
+                pipelines = {one: outputs(f"queue of {one}", "") for one in file["state"]}
+                content = {"version": 4, "outputs": {"pipelines": {"value": pipelines}} if pipelines else {}}
+                client.put_object(Bucket=BUCKET, Key=f"{name}/terraform.tfstate", Body=json.dumps(content))
         yield client
 
 
-BUCKET = "ikerian-data-pipeline-tfstate-123456789012-us-east-1"
-
-
-@pytest.mark.usefixtures("s3")
-@pytest.mark.parametrize(("name", "means"), [("dev", "dev"), ("test", "test"), ("blue", "blue"), ("solo", "one")])
-def test_a_name_is_that_of_a_file_or_of_an_entry_in_one(name: str, means: str) -> None:
-    assert account.pipeline(name) == {"lambda_function_name": f"function of {means}"}
+def find(name: str) -> state.Pipeline:
+    """Find a pipeline as the command line does."""
+    return state.find_pipeline(name, environment.holding(name))
 
 
 @pytest.mark.usefixtures("s3")
 @pytest.mark.parametrize(
+    ("name", "means", "file"),
+    [
+        ("dev", "dev", "dev"),
+        ("test", "test", "dev"),
+        ("blue", "blue", "team"),
+        ("solo", "one", "solo"),
+        ("one", "one", "solo"),
+    ],
+)
+def test_a_name_is_that_of_a_file_or_of_an_entry_in_one(name: str, means: str, file: str) -> None:
+    found = find(name)
+    assert (found.name, found.file, found.ingestion) == (means, file, f"queue of {means}")
+
+
+@pytest.mark.usefixtures("s3", "signals")
+@pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("staging", "unknown environment: staging. env/ knows dev, gone, never, solo, team, and what is in these."),
+        (
+            "staging",
+            "unknown environment: staging. env/ has dev, gone, never, solo, team, and the entries in these.",
+        ),
         ("team", "team holds blue and red. Name one of them."),
         ("never", "never was never deployed from account 123456789012. Deploy it: ./deploy.sh deploy never"),
         ("gone", "gone is not deployed in account 123456789012. Deploy it: ./deploy.sh deploy gone"),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_means_nothing_is_one_clear_line(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as refused:
-        operate.main(["status", name])
-    assert refused.value.code == f"error: {says}"
-    assert capsys.readouterr() == ("", "")
+    assert __main__.main(["status", name]) == 1
+    assert capsys.readouterr() == ("", f"error: {says}\n")
+
+
+def test_an_entry_that_is_not_deployed_yet_comes_with_a_deploy_of_its_file(s3: Any, tmp_path: Path) -> None:
+    entries = "environments = {\n  red = {}\n  blue = {}\n  green = {}\n}\n"
+    (tmp_path / "env/team.tfvars").write_text(entries)
+    says = "green is not deployed in account 123456789012. Deploy it: ./deploy.sh deploy team"
+    with pytest.raises(Refused, match=f"^{re.escape(says)}$"):
+        find("green")
 
 
 def test_an_account_without_a_state_bucket(s3: Any) -> None:
     for name in FILES:
         s3.delete_object(Bucket=BUCKET, Key=f"{name}/terraform.tfstate")
     s3.delete_bucket(Bucket=BUCKET)
-    with pytest.raises(SystemExit, match=r"^error: test was never deployed .* Deploy it: \./deploy\.sh deploy dev$"):
-        account.pipeline("test")
+    says = "test was never deployed from account 123456789012. Deploy it: ./deploy.sh deploy dev"
+    with pytest.raises(Refused, match=f"^{re.escape(says)}$"):
+        find("test")
 
 
 def test_a_state_that_may_not_be_read_or_is_of_another_account(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    s3.meta.events.register("provide-client-params.s3.GetObject", lambda params, **_: asked.append(params))
-    refuse(s3, "s3", "GetObject", "AccessDenied")
-    identity = boto3.client("sts")
-    monkeypatch.setattr(boto3, "client", {"s3": s3, "sts": identity}.get)
-    with pytest.raises(SystemExit) as refused:
-        account.pipeline("dev")
-    assert refused.value.code == (
-        f"error: the state s3://{BUCKET}/dev/terraform.tfstate cannot be read: GetObject AccessDenied. "
+    make = aws.Account.client
+
+    def watched(account: aws.Account, service: str) -> Any:
+        client = make(account, service)
+        if service == "s3":
+            client.meta.events.register("provide-client-params.s3.GetObject", lambda params, **_: asked.append(params))
+            refuse(client, "s3", "GetObject", "AccessDenied")
+        return client
+
+    monkeypatch.setattr(aws.Account, "client", watched)
+    with pytest.raises(Refused) as refused:
+        find("dev")
+    assert str(refused.value) == (
+        f"the state s3://{BUCKET}/dev/terraform.tfstate cannot be read: GetObject AccessDenied. "
         "These credentials need s3:GetObject on it and s3:ListBucket on its bucket."
     )
     assert [params["ExpectedBucketOwner"] for params in asked] == ["123456789012"]
 
 
 @pytest.mark.usefixtures("s3")
+def test_a_state_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = aws.Account.client
+
+    def unreachable(account: aws.Account, service: str) -> Any:
+        client = make(account, service)
+        if service == "s3":
+            monkeypatch.setattr(client, "get_object", cannot_connect)
+        return client
+
+    def cannot_connect(**_: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="https://nowhere.invalid/")
+
+    monkeypatch.setattr(aws.Account, "client", unreachable)
+    with pytest.raises(Refused) as refused:
+        find("dev")
+    assert str(refused.value) == (
+        f"the state s3://{BUCKET}/dev/terraform.tfstate cannot be read: "
+        'Could not connect to the endpoint URL: "https://nowhere.invalid/". Try again.'
+    )
+
+
 def test_wrong_options_are_refused_before_anybody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(account, "pipeline", asked.append)
+    monkeypatch.setattr(environment, "holding", asked.append)
+    monkeypatch.setattr(state, "find_pipeline", asked.append)
     with pytest.raises(SystemExit) as refused:
-        operate.main(["audit", "prod", "--rat", "7"])
+        __main__.run(["audit", "prod", "--rat", "7"])
     assert (refused.value.code, asked) == (2, [])
+
+
+def test_what_is_wrong_with_the_files_is_said_before_anybody_is_asked(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(aws, "connect", asked.append)
+    (tmp_path / "env/dev.tfvars").write_text("environments = { dev = { memory = 1 } }\n")
+    with pytest.raises(Refused, match=r"^env/dev\.tfvars: there is no setting memory in environments\.dev; "):
+        __main__.run(["audit"])
+    assert asked == []
 
 
 @pytest.mark.usefixtures("s3")
 def test_the_region_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    account.pipeline("dev")
-    assert os.environ["AWS_REGION"] == "us-east-1"
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "eu-central-1")
+    found = find("dev")
+    assert found.client("sqs").meta.region_name == found.account.region == "us-east-1"

@@ -1,0 +1,283 @@
+"""The command line: ./deploy.sh VERB [ENV] [OPTION...].
+
+Exit codes: 0, it is done and all is well; 1, it is not, or a command was refused; 2, the command line is wrong;
+128 and the signal's number, after a signal.
+
+Nothing heavy is imported before it is known what is to be done, so help and refusals answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from commands import environment
+from commands.terminal import (
+    Interrupted,
+    Refused,
+    Stopped,
+    on_signals,
+    say,
+    stop_at_safe_place,
+    stop_now,
+    stopping,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from commands.state import Pipeline
+
+IN_FLIGHT_MINUTES = 15.0  # how long an upload may be under way before it counts as missing
+RATE = 100.0  # objects per second that are sent again
+WAIT_SECONDS = 300.0  # how long redrive waits for outcomes
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line. verbs: the parsers of the verbs, by name."""
+
+    verbs: dict[str, Parser]
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        say(f"error: {self.prog}: {message}. {self.prog} --help shows what it takes.")
+        sys.exit(2)
+
+
+def positive(text: str) -> float:
+    """Return a number above 0. Raises ArgumentTypeError."""
+    with contextlib.suppress(ValueError):
+        if 0 < (number := float(text)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+
+
+def not_negative(text: str) -> float:
+    """Return a number from 0 on. Raises ArgumentTypeError."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+
+
+def parser() -> Parser:
+    """Return what the command line may say."""
+    top = Parser(
+        prog="./deploy.sh",
+        usage="./deploy.sh [VERB] [ENV] [OPTION...]",
+        description="Deploy and operate the pipelines that the files in env/ describe. Without a verb: deploy ENV.",
+        epilog="ENV is dev unless it is given. ./deploy.sh VERB --help explains a verb and its options.",
+        allow_abbrev=False,
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", prog="./deploy.sh", parser_class=Parser)
+
+    def verb(name: str, work: str, summary: str, usage: str = "") -> Parser:
+        added = verbs.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            usage=f"./deploy.sh {name} {usage or '[ENV] [OPTION...]'}",
+            allow_abbrev=False,
+        )
+        added.set_defaults(work=work, on_pipeline=False)
+        return added
+
+    def change(name: str, work: str, summary: str) -> Parser:
+        added = verb(name, work, summary)
+        added.add_argument("name", nargs="?", default="dev", metavar="ENV", help="file in env/; %(default)s")
+        return added
+
+    def destructive(added: Parser) -> None:
+        added.add_argument("--allow-data-loss", action="store_true", help="let a plan delete data or access")
+
+    def operate(name: str, work: str, summary: str) -> Parser:
+        added = verb(name, work, summary)
+        added.add_argument(
+            "name", nargs="?", default="dev", metavar="ENV", help="file in env/ or an entry of one; %(default)s"
+        )
+        added.set_defaults(on_pipeline=True, stops_safely=work.startswith("operate"))
+        return added
+
+    def rate(added: Parser) -> None:
+        added.add_argument(
+            "--rate", type=positive, default=RATE, metavar="N", help="objects per second to send, %(default)g"
+        )
+
+    as_json: dict[str, Any] = {"action": "store_true", "help": "one JSON object a line, the summary last"}
+    resume: dict[str, Any] = {"action": "store_true", "help": "resume where the same command was stopped"}
+    yes: dict[str, Any] = {"action": "store_true", "help": "do not ask"}
+
+    added = verb(
+        "local",
+        "local:local",
+        "run the whole pipeline on this machine: no AWS account, no Docker",
+        "[--keep|--stop]",
+    )
+    either = added.add_mutually_exclusive_group()
+    either.add_argument("--keep", action="store_true", help="leave the local AWS running, and print how to use it")
+    either.add_argument("--stop", action="store_true", help="stop the local AWS that was kept")
+
+    added = verb("check", "check:check_files", "tell whether files would be accepted, before an upload", "FILE...")
+    added.add_argument("files", nargs="+", metavar="FILE")
+
+    verb("build", "deploy:build_packages", "build the function and layer packages into build/", "")
+
+    destructive(
+        change("bootstrap", "deploy:bootstrap", "make or update what an account needs once: state bucket, roles")
+    )
+    change("plan", "deploy:plan_environment", "show what a deploy would change, and keep the plan for apply")
+    destructive(change("apply", "deploy:apply", "apply exactly what the last plan showed"))
+    destructive(change("deploy", "deploy:deploy", "build, plan, apply, and try the result"))
+
+    added = operate("rollback", "rollback:rollback", "go back to the previous version of the function, without a build")
+    added.add_argument("version", nargs="?", metavar="VERSION", help="the version to go to, if not the previous one")
+
+    added = change("drift", "deploy:drift", "tell whether AWS has drifted from the code; exit code 1 if it has")
+    added.add_argument("--issue", action="store_true", help="keep a GitHub issue about it")
+
+    operate("status", "operate.verbs:status", "show one screen: version, last file, the last hour, queues, alarms")
+
+    added = operate("logs", "operate.verbs:logs", "follow the function's log, a line for each file")
+    added.add_argument("--since", default="10m", metavar="T", help="from when on: 10m, 2h, 2026-01-31; %(default)s")
+    added.add_argument("--once", action="store_true", help="show what is there and stop")
+
+    added = operate(
+        "audit", "operate.verbs:audit", "report the outcome of every upload; exit code 1 if any is missing or wrong"
+    )
+    added.add_argument("--json", **as_json)
+    added.add_argument("--prefix", default="", metavar="P", help="only keys that begin with this")
+    added.add_argument("--repair", action="store_true", help="send what is missing or wrong through the pipeline again")
+    added.add_argument("--remove-orphans", action="store_true", help="delete the results whose source is gone")
+    rate(added)
+    added.add_argument("--deep", action="store_true", help="make every result again from its source and compare it")
+    added.add_argument(
+        "--inventory", default="", metavar="URI", help="s3://.../manifest.json of the raw bucket, not listings"
+    )
+    added.add_argument(
+        "--in-flight", type=not_negative, default=IN_FLIGHT_MINUTES, metavar="MINUTES",
+        help="how long an upload may be under way, %(default)g",
+    )  # fmt: skip
+    added.add_argument("--resume", **resume)
+
+    added = operate(
+        "failures", "operate.verbs:failures", "show the failed events in the dead-letter queue, and leave them there"
+    )
+    added.add_argument("--json", **as_json)
+
+    added = operate(
+        "redrive", "operate.verbs:redrive", "send failed events back, and report the outcome of each object"
+    )
+    added.add_argument("--key", action="append", default=[], metavar="K", help="only this object; may be repeated")
+    rate(added)
+    added.add_argument("--dry-run", action="store_true", help="only show what would be sent back")
+    added.add_argument(
+        "--wait", type=not_negative, default=WAIT_SECONDS, metavar="SECONDS",
+        help="for the outcomes, at most %(default)g",
+    )  # fmt: skip
+    added.add_argument("--json", **as_json)
+
+    added = operate("reprocess", "operate.verbs:reprocess", "run existing raw objects through the pipeline again")
+    added.add_argument("--prefix", required=True, metavar="P", help="only keys that begin with this; '' for all")
+    added.add_argument("--since", default="", metavar="T", help="only what was uploaded since: 7d, 12h, 2026-01-31")
+    rate(added)
+    added.add_argument("--resume", **resume)
+
+    added = operate(
+        "restore", "operate.verbs:restore", "bring back an upload that was deleted, or an older version of it"
+    )
+    added.add_argument("--key", required=True, metavar="K", help="the object")
+    added.add_argument("--version", default="", metavar="ID", help="copy this version over the newest one")
+
+    added = change("destroy", "deploy:destroy", "remove an environment")
+    added.add_argument("--yes", **yes)
+
+    added = verb(
+        "unlock",
+        "deploy:unlock",
+        "after a deploy has died: release its lock, and adopt what it made last",
+        "ENV ID [--bootstrap]",
+    )
+    added.add_argument("name", metavar="ENV", help="file in env/")
+    added.add_argument("id", metavar="ID", help="the lock ID that the refused deploy printed")
+    added.add_argument("--bootstrap", action="store_true", help="the lock is that of bootstrap")
+
+    verb("help", "", "show this", "")
+    top.verbs = dict(verbs.choices)
+    return top
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return what a command line says. Without a verb it is a deploy. Exits where it is wrong."""
+    top = parser()
+    first = arguments[0] if arguments else ""
+    if not arguments or first in environment.names():
+        arguments = ["deploy", *arguments]
+    elif first not in top.verbs and not first.startswith("-"):
+        top.error(f"unknown verb or environment: {first}")
+    options, odd = top.parse_known_args(arguments)
+    if odd:
+        top.verbs.get(options.verb, top).error(f"unexpected argument: {odd[0]}")
+    return options
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the command line says. Returns the exit code. Raises Refused, Interrupted, Stopped."""
+    options = parse(arguments)
+    if options.verb in (None, "help"):
+        parser().print_help()
+        return 0
+    if "name" in options:  # before the SDK is loaded, so that what is wrong with the files is said at once
+        resolve = environment.holding if options.on_pipeline else environment.Environment.read
+        options.environment = resolve(options.name)
+    module, _, function = options.work.partition(":")
+    work = getattr(importlib.import_module(f"commands.{module}"), function)
+    return on_pipeline(work, options) if options.on_pipeline else int(work(options))
+
+
+def on_pipeline(work: Callable[[Pipeline, argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Do a verb's work on a deployed pipeline. Returns the exit code. Raises Refused."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from commands.operate.errors import explain
+    from commands.state import find_pipeline
+
+    if options.stops_safely:
+        stopping.clear()
+        on_signals(stop_at_safe_place)
+    pipeline = find_pipeline(options.name, options.environment)
+    try:
+        return work(pipeline, options)
+    except (ClientError, BotoCoreError) as error:
+        raise Refused(explain(error, pipeline)) from None
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says, and tell the person at the terminal if that fails. Returns the exit code."""
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # in order with what Terraform prints
+    on_signals(stop_now)
+    try:
+        return run(arguments)
+    except Refused as refused:
+        say(f"error: {refused}")
+    except Interrupted:
+        return 128 + stopping.number
+    except Stopped as stopped:
+        say(f"error: interrupted. {stopped.remedy}")
+        return 128 + stopped.number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # somebody has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, sqlite3.Error) as error:  # a full disk, say
+        say(f"error: {error}. Check the disk and the permissions of this folder, then run this again.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,283 @@
+"""./deploy.sh check FILE...: say before an upload whether the pipeline would accept a file, and if not, why and where.
+
+The judge is the handler's own code. Nothing of a file's content is printed: it is patient data.
+"""
+
+from __future__ import annotations
+
+import codecs
+import importlib
+import os
+import re
+import stat
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from commands.settings import ROOT
+from commands.terminal import Refused, count, printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import Any, BinaryIO
+
+IGNORED = "its name does not end in .json, so the pipeline would leave it alone"
+LOOKS_LIKE = {  # what a file that is no JSON array in UTF-8 begins with
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+    b"[\x00": "UTF-16",
+    b"\x00[": "UTF-16",
+    b"PK\x03\x04": "a zip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"{": "records without the brackets of an array",
+    b"<": "HTML or XML",
+}
+REMEDIES = {
+    FileNotFoundError: "does not exist. Check its name and folder.",
+    NotADirectoryError: "does not exist. Check its name and folder.",
+    IsADirectoryError: "is a folder. Name the files in it.",
+    PermissionError: "cannot be read: permission denied. Use an account that may read it.",
+}
+
+
+class Place(NamedTuple):
+    """A place in a file: bytes are counted from 0, lines and columns from 1."""
+
+    byte: int
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"line {self.line} column {self.column} (byte {self.byte})"
+
+
+class Verdict(NamedTuple):
+    """What the handler says of a file: nothing as the reason when it is accepted."""
+
+    records: int
+    reason: str = ""
+    place: Place | None = None
+    looks_like: str = ""
+
+    def __str__(self) -> str:
+        if not self.reason:
+            return f"accepted, {count(self.records, 'record')}"
+        if self.looks_like:
+            return f"rejected, {self.reason}: it looks like {self.looks_like}"
+        return f"rejected, {self.reason}" + (f", {self.place}" if self.place else "")
+
+
+class Text:
+    """Tells the line and column of a byte in a file that is read once, and keeps only what may still be asked about.
+
+    Lines end with a line feed, a carriage return, or both. Columns are characters, not counting a byte order mark;
+    bytes that are not UTF-8 count as what an editor shows in their place, a replacement character.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0  # bytes added
+        self._kept: deque[bytes] = deque()
+        self._counted, self._line, self._column = 0, 1, 1
+        self._after_return = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, data: bytes) -> None:
+        """Add the next bytes. The first ones hold the whole of a byte order mark, if there is one."""
+        self._kept.append(data)
+        self.size += len(data)
+
+    def forget(self, before: int) -> None:
+        """Keep nothing that is needed only for places before this byte."""
+        while self._kept and self._counted + len(self._kept[0]) <= before:
+            self._count(self._kept.popleft())
+
+    def place(self, byte: int) -> Place:
+        """Return the place of a byte that was not forgotten. To be asked once."""
+        while self._kept and self._counted < byte:
+            self._count(self._kept.popleft()[: byte - self._counted])
+        return Place(byte, self._line, self._column + len(self._decoder.decode(b"", final=True)))
+
+    def _count(self, data: bytes) -> None:
+        first, self._counted = not self._counted, self._counted + len(data)
+        if first:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        if self._after_return:
+            data = data.removeprefix(b"\n")  # the other half of a line end that is counted
+        self._line += data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+        if start := max(data.rfind(b"\n"), data.rfind(b"\r")) + 1:
+            self._decoder.reset()
+            self._column = 1
+        self._column += len(self._decoder.decode(data[start:]))
+        self._after_return = data.endswith(b"\r")
+
+
+def check_files(options: argparse.Namespace) -> int:
+    """Do the verb's work. Returns the exit code. Raises Refused."""
+    return check(options.files)
+
+
+def check(files: Sequence[str]) -> int:
+    """Print a line for each file: accepted or rejected, why and where. Raises Refused.
+
+    Returns 1 if any file would not be processed or cannot be read, else 0.
+    """
+    code, failed = handler(), False
+    for name in files:
+        shown = printable(name) or '""'
+        try:
+            with open(name, "rb") as file:  # noqa: PTH123 - a Path takes an empty name for a folder
+                verdict = judge(code, file)
+                regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        except OSError as error:
+            remedy = REMEDIES.get(
+                type(error), f"cannot be read: {error.strerror or type(error).__name__}. Try again, or copy it anew."
+            )
+            print(f"error: {shown} {remedy}", file=sys.stderr)
+            failed = True
+            continue
+        except Exception as error:  # noqa: BLE001 - the message of another's exception may quote the file
+            print(f"error: {shown} cannot be checked: {code._reason(error)}. Report it.", file=sys.stderr)
+            failed = True
+            continue
+        ignored = regular and not name.endswith(".json")  # a pipe has no name to be uploaded under
+        note = f", {'and' if verdict.reason else 'but'} {IGNORED}" if ignored else ""
+        print(f"{shown}: {verdict}{note}")
+        failed |= bool(verdict.reason) or ignored
+    return int(failed)
+
+
+def handler() -> ModuleType:
+    """Return the handler's module, whatever settings of AWS there are: it makes a client, which is not used here.
+
+    Raises Refused where its packages are missing.
+    """
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("AWS_", "POWERTOOLS_")):
+            del os.environ[name]
+    os.environ |= {
+        "PROCESSED_BUCKET": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    try:
+        return importlib.import_module("lambda_function")
+    except ImportError as error:
+        raise Refused(f"check runs the function's own code, which needs {error.name}. Install it.") from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def judge(code: Any, file: BinaryIO) -> Verdict:
+    """Read a file once, as the handler reads an object, and return what the handler says. Raises OSError."""
+    framer, text, head, last = code.Framer(), Text(), b"", False
+    try:
+        while not last:
+            data = file.read(code.READ_BYTES)
+            head, last = head or data[:16], not data
+            text.add(data)
+            framer.feed(data, last=last)
+            while framer.take():
+                pass
+            text.forget(window_start(code, framer, text.size, last))
+    except code.Rejected as error:
+        reason = str(error)
+    else:
+        return Verdict(framer.records)
+    start = window_start(code, framer, text.size, last)
+    at = fault(code, framer, reason)
+    place = None if at is None else text.place(min(start + at, text.size))
+    return Verdict(framer.records, reason, place, looks_like(head, reason))
+
+
+def window_start(code: Any, framer: Any, size: int, last: bool) -> int:
+    """Return the byte of the file that the framer's window begins with, when it has been fed so many."""
+    return size + len(code._PADDING) * last - len(framer._window)
+
+
+def looks_like(head: bytes, reason: str) -> str:
+    """Return what a file is by its first bytes, if it is no JSON array in UTF-8."""
+    if reason.partition(" ")[0] not in ("not_an_array", "malformed"):
+        return ""
+    head = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
+    return next((what for start, what in LOOKS_LIKE.items() if head.startswith(start)), "")
+
+
+def fault(code: Any, framer: Any, reason: str) -> int | None:
+    """Return where in the framer's window the fault is that it has found, None if that is no help.
+
+    It is the exact place of what is not JSON, not UTF-8 or too much. Else it is where the record begins.
+    """
+    window = framer._window
+    kind, record = reason.partition(" ")[0], re.search(r" record=(\d+)", reason)
+    exact = None
+    if kind in ("empty_file", "gzip"):
+        return None
+    if not framer._opened:
+        start = len(codecs.BOM_UTF8) * window.startswith(codecs.BOM_UTF8)
+    elif not record:
+        start = 0  # of what follows the array
+    else:  # The window begins with an array. As a rule the record is its first element, else those before are sound.
+        before = int(record[1]) - framer.records
+        start = 1 + (code._decoders.end(window[:], before) if before else 0)
+        if kind == "malformed":
+            exact = not_json(code, window, start)
+        elif kind == "not_utf8":
+            exact = not_utf8(code, window, start)
+    if exact is None:
+        exact = first(window, start)
+    return start if kind == "record_too_large" and exact == len(window) else exact
+
+
+def first(window: bytearray, start: int) -> int:
+    """Return where something other than white space begins."""
+    return len(window) - len(window[start:].lstrip(b" \t\r\n"))
+
+
+def not_json(code: Any, window: bytearray, start: int) -> int | None:
+    """Return where a record is not JSON, as its decoder tells; for an escape in a string, where that begins."""
+    _, error = code._decoders.decode(code._decoders.one, memoryview(window)[start:])
+    told = re.fullmatch(r"JSON is malformed: (.+) \(byte (\d+)\)", str(error))
+    if not told:
+        return None
+    what, at = told[1], start + int(told[2])
+    if what == "trailing characters":
+        return at - 1  # of these the decoder tells the byte after
+    if "escape" in what or "surrogate" in what:
+        return window.rfind(b"\\u" if "unicode" in what else b"\\", start, at)
+    return at
+
+
+def not_utf8(code: Any, window: bytearray, start: int) -> int | None:
+    """Return the first byte that is not UTF-8 in a text that the decoder reads; in other texts there may be more.
+
+    The decoder does not tell. But it looks at a text when it has found its end: that is the end of the shortest
+    beginning of the record that it refuses for this.
+    """
+    view = memoryview(window)
+    low, high = start, len(window)
+    while low < high:
+        middle = (low + high) // 2
+        _, error = code._decoders.decode(code._decoders.one, view[start:middle])
+        low, high = (low, middle) if isinstance(error, UnicodeDecodeError) else (middle + 1, high)
+    end = opening = low - 1  # the closing quote
+    while (opening := window.rfind(b'"', start, opening)) > 0:
+        backslashes = 0
+        while window[opening - backslashes - 1] == ord("\\"):
+            backslashes += 1
+        if backslashes % 2 == 0:
+            break
+    try:
+        window[opening + 1 : end].decode()
+    except UnicodeDecodeError as error:
+        return opening + 1 + error.start
+    return None

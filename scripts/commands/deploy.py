@@ -1,0 +1,286 @@
+"""The verbs that change what is deployed, or show what would change. Each takes options and returns an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from commands import aws, build, drift_issue, github, plan, smoke, state
+from commands.adopt import adoptable
+from commands.environment import BOOTSTRAP, Environment, data_dir, siblings
+from commands.settings import ROOT, read_settings
+from commands.terminal import Refused, confirm, say, step
+from commands.terraform import Terraform, check_version
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from commands.aws import Account
+
+PACKAGES = ROOT / "build"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run works on, resolved once. packages: the folder to build them in; log: where output goes, if set."""
+
+    environment: Environment
+    account: Account
+    packages: Path = PACKAGES
+    log: Path | None = None
+
+    @classmethod
+    def on(cls, environment: Environment, *, deployed: bool = True) -> Run:
+        """Resolve the rest. Raises Refused, with `deployed` also when the account has no states."""
+        check_version()
+        run = cls(environment, aws.connect(environment))
+        if deployed and not state.has_bucket(environment, run.account):
+            raise state.never_deployed(environment, run.account)
+        return run
+
+    def terraform(self) -> Terraform:
+        """Return Terraform on the environment."""
+        name = self.environment.name
+        variables = [f"-var-file={ROOT / self.environment.variables_file}"]
+        if self.packages != PACKAGES:
+            variables.append(f"-var=packages_dir={self.packages.relative_to(ROOT)}")
+        return Terraform(
+            target=name,
+            root=ROOT,
+            data_dir=data_dir(),
+            account=self.account,
+            backend=[f"-backend-config={ROOT / self.environment.backend_file}", self._bucket],
+            variables=variables,
+            retry=f"./deploy.sh deploy {name}",
+            unlock=f"./deploy.sh unlock {name} {{id}}",
+            log=self.log,
+        )
+
+    def bootstrap(self) -> Terraform:
+        """Return Terraform on what the account needs once."""
+        values = self.bootstrap_variables()
+        return Terraform(
+            target="bootstrap",
+            root=BOOTSTRAP,
+            data_dir=data_dir(BOOTSTRAP),
+            account=self.account,
+            backend=[f"-backend-config=region={self.account.region}", self._bucket],
+            variables=[
+                f"-var-file={ROOT / 'env/bootstrap.tfvars'}",
+                *(f"-var={name}={one if isinstance(one, str) else json.dumps(one)}" for name, one in values.items()),
+            ],
+            retry=f"./deploy.sh bootstrap {self.environment.name}",
+            unlock=f"./deploy.sh unlock {self.environment.name} {{id}} --bootstrap",
+            precious="the state bucket or what GitHub signs in with",
+            log=self.log,
+        )  # fmt: skip
+
+    def bootstrap_variables(self) -> dict[str, Any]:
+        """Return the variables of bootstrap that come from the environments."""
+        return {
+            "project_name": self.environment.project_name,
+            "region": self.account.region,
+            "environments": siblings(self.account.id),
+        }
+
+    @property
+    def _bucket(self) -> str:
+        return f"-backend-config=bucket={self.environment.state_bucket(self.account.id)}"
+
+    def _report(self, line: str) -> None:
+        if self.log:
+            with self.log.open("a") as log:
+                log.write(f"{line}\n")
+        else:
+            print(line, flush=True)
+
+    def build(self) -> None:
+        """Build the packages."""
+        with step("Build packages", self.log):
+            build.build(self.packages, for_this_machine=self.packages != PACKAGES, report=self._report)
+
+
+def show_plan(run: Run, terraform: Terraform, *options: str) -> plan.Summary:
+    """Plan, show the plan in short, and return that. Raises Refused when Terraform planned with other settings."""
+    planned = terraform.plan(*options)
+    if terraform.root == BOOTSTRAP:
+        resolved = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf") | run.bootstrap_variables()
+    else:
+        names = ("project_name", "region")
+        resolved = {name: run.environment.variable(name) for name in names} | run.environment.settings
+    refuse_other_plan(terraform, planned, resolved)
+    with step("Summary", run.log):
+        summary = plan.summary(planned, terraform.target)
+        if not run.log:
+            summary.show()
+    return summary
+
+
+def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: dict[str, Any]) -> None:
+    """Delete a saved plan and raise Refused when it was made with other values than those that were resolved."""
+    if names := plan.other_variables(planned, resolved):
+        terraform.forget_plan()
+        raise Refused(
+            f"Terraform planned {terraform.target} with other values of {' and '.join(names)} than env/ has; "
+            f"nothing was changed. Plan again: {terraform.retry}"
+        )
+
+
+def change(terraform: Terraform, summary: plan.Summary, *, data_loss: bool) -> None:
+    """Apply the saved plan, unless it deletes what must stay and nobody has agreed to that. Raises Refused."""
+    if summary.lost and not data_loss:
+        for line in summary.lost:
+            say(line)
+        if os.environ.get("CI") or not sys.stdin.isatty():
+            raise Refused(
+                f"this plan deletes {terraform.precious}, so nothing was changed. If this is intended, run: "
+                f"{terraform.retry} --allow-data-loss"
+            )
+        confirm(f"This deletes {terraform.precious} for good.", terraform.target)
+    terraform.apply()
+
+
+def finish(run: Run) -> None:
+    """Try what was deployed, and say where it is."""
+    for pipeline in state.pipelines(run.environment, run.account):
+        smoke.test(pipeline)
+        print(
+            f"\n{pipeline.name} is deployed.\n"
+            f"  uploads    {pipeline.raw}\n"
+            f"  results    {pipeline.processed}\n"
+            f"  function   {pipeline.function}\n"
+            f"  dashboard  {pipeline.dashboard}\n"
+            f"Upload a file: aws s3 cp ikerian_sample.json s3://{pipeline.raw}/",
+            flush=True,
+        )
+
+
+def build_packages(_: argparse.Namespace) -> int:
+    """Build the packages of function and layer into build/."""
+    build.build(PACKAGES)
+    return 0
+
+
+def bootstrap(options: argparse.Namespace) -> int:
+    """Make or update what an account needs once: state bucket, roles."""
+    bootstrap_account(Run.on(options.environment, deployed=False), data_loss=options.allow_data_loss)
+    return 0
+
+
+def bootstrap_account(run: Run, *, data_loss: bool) -> None:
+    """Make the state bucket, bare at first, then adopt and complete it by its own module, whose state it holds too."""
+    settings = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf").get("github")
+    if settings:
+        github.check_subjects(settings, f"./deploy.sh bootstrap {run.environment.name}")
+    with step(f"Make the state bucket {run.environment.state_bucket(run.account.id)}", run.log):
+        state.make_bucket(run.environment, run.account)
+    terraform = run.bootstrap()
+    terraform.init()
+    change(terraform, show_plan(run, terraform), data_loss=data_loss)
+
+
+def plan_environment(options: argparse.Namespace) -> int:
+    """Show what a deploy would change, and keep the plan for apply."""
+    run = Run.on(options.environment)
+    run.build()
+    terraform = run.terraform()
+    terraform.init()
+    show_plan(run, terraform, "-lock=false")  # it changes nothing, and whoever plans may not be allowed to lock
+    print(f"\nTo apply exactly this: ./deploy.sh apply {run.environment.name}")
+    return 0
+
+
+def apply(options: argparse.Namespace) -> int:
+    """Apply exactly what the last plan showed."""
+    run = Run.on(options.environment)
+    terraform = run.terraform()
+    name = run.environment.name
+    if not terraform.plan_file.exists():
+        raise Refused(f"there is no saved plan for {name}. Make one: ./deploy.sh plan {name}")
+    terraform.init()
+    saved = terraform.saved_plan()
+    # Settings may have been edited since; which state and which region it is about may not.
+    here = {name: run.environment.variable(name) for name in ("project_name", "region")}
+    refuse_other_plan(terraform, saved, here | {"environments": dict.fromkeys(run.environment.entries)})
+    change(terraform, plan.summary(saved, name), data_loss=options.allow_data_loss)
+    finish(run)
+    return 0
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """Build, plan, apply, and try it."""
+    run = Run.on(options.environment, deployed=False)
+    if not state.is_bootstrapped(run.environment, run.account):
+        bootstrap_account(run, data_loss=options.allow_data_loss)
+    apply_new_plan(run, data_loss=options.allow_data_loss)
+    finish(run)
+    return 0
+
+
+def apply_new_plan(run: Run, *, data_loss: bool) -> None:
+    """Build, plan and apply an environment whose state bucket is there."""
+    run.build()
+    terraform = run.terraform()
+    terraform.init()
+    change(terraform, show_plan(run, terraform), data_loss=data_loss)
+
+
+def drift(options: argparse.Namespace) -> int:
+    """Say whether AWS is as the code describes it. Returns 1 when it is not."""
+    run = Run.on(options.environment)
+    run.build()
+    terraform = run.terraform()
+    terraform.init()
+    summary = show_plan(run, terraform, "-lock=false")
+    terraform.forget_plan()
+    if options.issue:
+        print(drift_issue.keep(run.environment.name, summary.text() if summary.changes else ""), flush=True)
+    if summary.changes:
+        raise Refused(f"AWS has drifted from the code: the differences are above. To restore it: {terraform.retry}")
+    return 0
+
+
+def destroy(options: argparse.Namespace) -> int:
+    """Remove an environment."""
+    run = Run.on(options.environment)
+    environment = run.environment
+    # Every pipeline of the state counts, not only those that the file names: destroy removes all that the state holds.
+    kept = [name for name, outputs in state.outputs(environment, run.account).items() if not outputs["force_destroy"]]
+    if kept:
+        raise Refused(
+            f"{' and '.join(kept)} keeps its data. To delete that too, set force_destroy = true in "
+            f"{environment.variables_file}, run ./deploy.sh deploy {environment.name}, and destroy again."
+        )
+    terraform = run.terraform()
+    terraform.init()
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise Refused(
+                "destroy asks for the environment's name, and there is no terminal. To answer it beforehand: "
+                f"./deploy.sh destroy {environment.name} --yes"
+            )
+        confirm(f"This deletes the {environment.name} environment with all its data.", environment.name)
+    terraform.destroy()
+    return 0
+
+
+def unlock(options: argparse.Namespace) -> int:
+    """Release the lock of a deploy that died, and adopt what it made last. Can be repeated."""
+    run = Run.on(options.environment)
+    if options.bootstrap:
+        terraform = run.bootstrap()
+    else:
+        run.build()
+        terraform = run.terraform()
+    terraform.init()
+    if not terraform.force_unlock(options.id):
+        print(f"{terraform.target} is not locked.", flush=True)
+    show_plan(run, terraform)
+    for address, import_id in list(adoptable(terraform.saved_plan(), run.account)):
+        terraform.adopt(address, import_id)
+    terraform.forget_plan()
+    return 0

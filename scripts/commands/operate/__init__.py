@@ -1,0 +1,1 @@
+"""The verbs that operate a deployed pipeline."""

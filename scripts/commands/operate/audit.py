@@ -1,0 +1,251 @@
+"""Compare raw with processed: what became of every upload."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from commands.aws import THREADS
+from commands.operate.deep import OF_REJECTED, differs, function_code
+from commands.operate.ledger import Ledger
+from commands.operate.listing import Row
+from commands.operate.log import note_failures
+from commands.state import Pipeline
+from commands.terminal import Progress, iso, out, pause, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+
+DEEP_THREADS = 4  # contents compared side by side; each takes up to two parts of 8 MiB
+COMMIT_EVERY = 1000  # objects; what a killed run repeats at most
+SHOWN = 20  # findings of each state that a person is shown
+STATES = {
+    "processed": "made from the newest version",
+    "stale": "made from an older version",
+    "missing": "no result",
+    "tampered": "not what the function wrote",
+    "rejected": "breaks the input rules",
+    "in_flight": "uploaded a short time ago",
+    "orphaned": "its source is gone",
+}
+FAULTS = ("missing", "stale", "tampered")  # what an audit fails for
+REPAIRABLE = f"verdict in {FAULTS} and why not like '{OF_REJECTED}%'"
+
+
+class Finding(NamedTuple):
+    """What became of a key. modified: when its newest raw version was written, in seconds since the epoch."""
+
+    key: str
+    state: str
+    version_id: str = ""
+    modified: float = 0
+    reason: str = ""
+
+
+def head(pipeline: Pipeline, bucket: str, key: str) -> Any:
+    """Return what S3 tells of an object, None if there is none. Raises ClientError."""
+    try:
+        return pipeline.s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "404":
+            return None
+        raise
+
+
+def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
+    """Find out what became of a key. None if it is nowhere.
+
+    What was listed may be old by now, so nothing is found fault with before the newest version was asked for. The
+    result is asked for first: one that does not go with the version found then is behind a quite recent upload at most.
+    """
+    result = head(pipeline, pipeline.processed, row.key)
+    newest_id, etag, modified = row.version_id, row.etag, 0.0
+    metadata = result["Metadata"] if result else {}
+    made_from = (metadata.get("source-version-id"), metadata.get("source-etag"))
+    if not result or made_from != (newest_id, etag):
+        newest = head(pipeline, pipeline.raw, row.key) if row.key.endswith(".json") else None
+        if not newest:
+            return Finding(row.key, "orphaned") if result else None
+        newest_id, etag = newest.get("VersionId", "null"), newest["ETag"].strip('"')
+        modified = newest["LastModified"].timestamp()
+    if not result:
+        return Finding(row.key, "missing", newest_id, modified)
+    if None in made_from or (made_from[0] == newest_id and made_from[1] != etag):
+        reason = "lineage"
+    elif made_from[0] != newest_id:
+        return Finding(row.key, "stale", newest_id, modified)
+    elif not is_plausible(result):
+        reason = "size"
+    else:
+        try:
+            reason = differs(pipeline, row.key, newest_id, etag) if deep else ""
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "NoSuchVersion"):
+                raise
+            return look(pipeline, Row(row.key), deep)  # it was deleted meanwhile
+        if not reason:
+            return Finding(row.key, "processed", newest_id, modified)
+    return Finding(row.key, "tampered", newest_id, modified, reason)
+
+
+SHORTEST = len('{"patient_id":"1","patient_name":"1"},\n')
+SINGLE_BYTES = 8 * 1024 * 1024  # results that are larger are uploaded in parts, before the records are counted
+
+
+def is_plausible(result: Any) -> bool:
+    """Whether a result is at least as large as its number of records wants it to be."""
+    size, records = result["ContentLength"], result["Metadata"].get("record-count")
+    if records is None:
+        return bool(size >= SINGLE_BYTES)
+    return bool(re.fullmatch("[0-9]+", records)) and size >= int(records) * SHORTEST + 3
+
+
+def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
+    """Yield items with what work makes of them, in order, done in threads a bounded number ahead."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[T, Any]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) == 4 * threads:
+                    item, future = waiting.popleft()
+                    yield item, future.result()
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def looked_at(pipeline: Pipeline, rows: Iterable[Row], deep: bool = False) -> Iterator[tuple[Row, Finding | None]]:
+    """Yield rows, in order, with what is found of each."""
+    if deep:
+        function_code(pipeline)  # once, before there are threads
+    pipeline.client("s3")  # likewise
+    return each(lambda row: look(pipeline, row, deep), rows, DEEP_THREADS if deep else THREADS)
+
+
+def examine(pipeline: Pipeline, ledger: Ledger, rows: Iterable[Row], deep: bool = False) -> None:
+    """Look at every row and note what is found. Raises Interrupted, ClientError; what was noted stays noted."""
+    progress = Progress("objects")
+    done, good, after = ledger.get("done", 0), ledger.get("processed", 0), ledger.get("after", "")
+    try:
+        for row, found in looked_at(pipeline, rows, deep):
+            done, after = done + 1, row.key
+            if found and found.state == "processed":
+                good += 1
+            elif found:
+                note(ledger, found)
+            if done % COMMIT_EVERY == 0:
+                ledger.put(done=done, processed=good, after=after)
+                ledger.db.commit()
+            progress.show(done, row.key)
+            pause(0)
+    finally:
+        ledger.put(done=done, processed=good, after=after)
+        ledger.db.commit()
+        progress.clear()
+
+
+def note(ledger: Ledger, found: Finding) -> None:
+    """Note what was observed of a key."""
+    ledger.db.execute("insert or replace into found values (?, ?, ?, ?, ?, null, null)", found)
+
+
+def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float, deep: bool = False) -> Counter[str]:
+    """Look again at all that was found, which may be old by now, and ask the log and the clock for a verdict.
+
+    in_flight: for how long an upload may be under way, in seconds; what waits in front of it comes on top.
+    Returns how many keys got each verdict. Raises Interrupted, ClientError; the next run settles from the start.
+    """
+    db, horizon = ledger.db, time.time() - in_flight - backlog(pipeline)
+    look_again(pipeline, ledger, deep)
+    db.execute("update found set verdict = state, why = reason")
+    if oldest := ledger.one(f"select min(modified) from found where state in {FAULTS}"):  # noqa: S608
+        db.execute("delete from failure")
+        note_failures(pipeline, ledger, oldest - 60, "found")
+        # What failed on the way to a version has no version id, and says less than what failed with it.
+        for version in ("''", "found.version"):
+            db.execute(
+                f"""update found set why = failure.reason, verdict = iif(outcome = 'rejected', outcome, verdict)
+                    from failure where failure.key = found.key and failure.version = {version}
+                    and state in ('missing', 'stale')"""  # noqa: S608
+            )
+        db.execute(
+            """update found set why = ? || failure.reason from failure where failure.key = found.key
+               and failure.version = found.version and outcome = 'rejected' and state = 'tampered'""",
+            [OF_REJECTED],
+        )
+        db.execute(
+            "update found set verdict = 'in_flight' where verdict in ('missing', 'stale') and modified > ?", [horizon]
+        )
+    db.commit()
+    counts = Counter({"processed": ledger.get("processed", 0)})
+    counts.update(dict(db.execute("select verdict, count(*) from found group by verdict")))
+    return counts
+
+
+def look_again(pipeline: Pipeline, ledger: Ledger, deep: bool) -> None:
+    """Look once more at every key that was found, and forget those that are processed or gone by now."""
+    progress = Progress("findings looked at again")
+    rows = (Row(key) for key in ledger.keys("select key from found where true"))
+    try:
+        for done, (row, found) in enumerate(looked_at(pipeline, rows, deep), 1):
+            if found and found.state != "processed":
+                note(ledger, found)
+            else:
+                ledger.db.execute("delete from found where key = ?", [row.key])
+                ledger.put(processed=ledger.get("processed", 0) + bool(found))
+            progress.show(done, row.key)
+            pause(0)
+    finally:
+        ledger.db.commit()
+        progress.clear()
+
+
+def backlog(pipeline: Pipeline) -> float:
+    """Return how old the oldest event is that waits for the function, in seconds, as far as CloudWatch knows."""
+    metrics = {
+        "queue": ("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", pipeline.ingestion.rpartition("/")[2], 1.0),
+        "lambda": ("AWS/Lambda", "AsyncEventAge", "FunctionName", pipeline.function, 1000.0),
+    }
+    queries = []
+    for name, (namespace, metric, dimension, value, _) in metrics.items():
+        named = {"Namespace": namespace, "MetricName": metric, "Dimensions": [{"Name": dimension, "Value": value}]}
+        queries.append({"Id": name, "MetricStat": {"Metric": named, "Period": 60, "Stat": "Maximum"}})
+    now = datetime.now(UTC)
+    answer = pipeline.client("cloudwatch").get_metric_data(
+        MetricDataQueries=queries, StartTime=now - timedelta(minutes=15), EndTime=now + timedelta(minutes=1)
+    )
+    ages = [max(result["Values"], default=0) / metrics[result["Id"]][4] for result in answer["MetricDataResults"]]
+    return float(max(ages, default=0))
+
+
+def report(ledger: Ledger, counts: Counter[str], up_to: str, as_json: bool) -> None:
+    """Write every finding, and then how many keys are in each state. People are shown the first of each state only."""
+    shown: Counter[str] = Counter()
+    query = "select key, verdict, version, modified, why from found order by key"
+    for key, state, version, modified, reason in ledger.db.execute(query):
+        shown[state] += 1
+        if as_json:
+            out(key=key, state=state, version_id=version, uploaded=iso(modified) if modified else None, reason=reason)
+        elif shown[state] <= SHOWN:
+            uploaded = f"  uploaded {iso(modified)}" if modified else ""
+            print(f"{state:10}  {printable(key)}{uploaded}" + (f"  {reason}" if reason else ""))
+    if as_json:
+        made = {"up_to": up_to} if up_to else {}
+        out(summary={state: counts[state] for state in STATES}, ok=not any(counts[state] for state in FAULTS), **made)
+        return
+    for state, count in shown.items():
+        if count > SHOWN:
+            print(f"{state:10}  and {count - SHOWN:,} more; --json lists them all")
+    for state, meaning in STATES.items():
+        print(f"{state:10} {counts[state]:>12,}  {meaning}")

@@ -1,0 +1,77 @@
+"""Make results again, by the function's own code, and compare."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from urllib3.exceptions import HTTPError
+
+from commands.settings import ROOT
+from commands.terminal import Refused, printable
+
+if TYPE_CHECKING:
+    from commands.state import Pipeline
+
+OF_REJECTED = "rejected, delete the result: "  # begins the reason of a fault that no repair removes
+
+
+class Digest:
+    """Takes the place of S3 for the function's code: reads go through, of what it writes only a digest is kept."""
+
+    def __init__(self, s3: Any) -> None:
+        self.get_object = s3.get_object
+        self.of: dict[str, Any] = {}
+
+    def put_object(self, Key: str, Body: Any, **_: Any) -> None:  # noqa: N803
+        """Take a whole object."""
+        self.of[Key] = hashlib.sha256(Body)
+
+    def create_multipart_upload(self, Key: str, **_: Any) -> dict[str, str]:  # noqa: N803
+        """Begin an object of several parts."""
+        self.of[Key] = hashlib.sha256()
+        return {"UploadId": Key}
+
+    def upload_part(self, Key: str, Body: Any, **_: Any) -> dict[str, str]:  # noqa: N803
+        """Take a part."""
+        self.of[Key].update(Body)
+        return {"ETag": ""}
+
+    def complete_multipart_upload(self, **_: Any) -> None:
+        """End an object of several parts."""
+
+    abort_multipart_upload = complete_multipart_upload
+
+
+@functools.cache
+def function_code(pipeline: Pipeline) -> Any:
+    """Return the function's code, set up to write to a Digest. Raises Refused where its packages are missing."""
+    os.environ["PROCESSED_BUCKET"] = pipeline.processed
+    os.environ["AWS_DEFAULT_REGION"] = pipeline.account.region
+    sys.path.insert(0, str(ROOT))
+    try:
+        import lambda_function
+    except ImportError as error:
+        raise Refused(f"--deep runs the function's own code, which needs {error.name}. Install it.") from None
+    lambda_function.s3 = Digest(pipeline.client("s3"))  # type: ignore[assignment]
+    return lambda_function
+
+
+def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
+    """Make a result again from its raw version, by the function's own code. Returns how it differs, empty if not."""
+    code = function_code(pipeline)
+    raw = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)
+    work = code.Work(pipeline.raw, key, version_id, etag)
+    try:
+        code._copy(work, raw["Body"], raw["ContentLength"], lambda: 3_600_000)
+    except code.Rejected as error:
+        return OF_REJECTED + str(error)
+    except (code.Failure, HTTPError, OSError) as error:
+        raise Refused(f"{printable(key)} could not be read to its end ({type(error).__name__}). Try again.") from None
+    found = hashlib.sha256()
+    for data in pipeline.s3.get_object(Bucket=pipeline.processed, Key=key)["Body"].iter_chunks(256 * 1024):
+        found.update(data)
+    return "" if found.digest() == code.s3.of.pop(key).digest() else "content"

@@ -1,0 +1,100 @@
+"""What a saved plan will do, and whether it is a plan of what the commands work on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WORDS = {"create": "add", "update": "change", "delete": "destroy", "replace": "replace", "forget": "forget"}
+DATA = dict.fromkeys(("aws_s3_bucket", "aws_kms_key"), "DATA")  # what nobody can bring back
+ACCESS = dict.fromkeys(("aws_iam_role", "aws_iam_openid_connect_provider"), "ACCESS")  # of GitHub, in bootstrap
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A plan in short. changes: a line for each resource and output; lost: one for each precious resource that goes."""
+
+    target: str
+    changes: list[str]
+    lost: list[str]
+    warnings: list[str]
+
+    def text(self) -> str:
+        """Return all of it, as shown to people."""
+        counts = {word: sum(line.startswith(word) for line in self.changes) for word in WORDS.values()}
+        total = ", ".join(f"{number} to {word}" for word, number in counts.items() if number)
+        total = total or ("outputs only" if self.changes else "no changes")
+        return "\n".join([*self.changes, f"Plan for {self.target}: {total}.", *self.warnings, *self.lost])
+
+    def show(self) -> None:
+        """Print it, and where GitHub offers a summary of the step, put it there as well."""
+        print(self.text(), flush=True)
+        if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(page).open("a") as file:
+                file.write(f"### Plan for {self.target}\n\n```text\n{self.text()}\n```\n")
+
+
+def summary(plan: dict[str, Any], target: str) -> Summary:
+    """Return a plan in short. target: an environment, or bootstrap, in which GitHub's access is precious as well."""
+    precious = DATA | (ACCESS if target == "bootstrap" else {})
+    touched = [(action(change), change) for change in plan.get("resource_changes", [])]
+    lines = [f"{WORDS[done]:8} {change['address']}" for done, change in touched if done]
+    outputs = [name for name, change in plan.get("output_changes", {}).items() if change["actions"] != ["no-op"]]
+    lost = [
+        f"DELETES {precious[change['type']]}: {change['address']}"
+        for done, change in touched
+        if done in ("delete", "replace") and change["type"] in precious
+    ]
+    return Summary(target, lines + [f"output   {name}" for name in outputs], lost, warnings(plan))
+
+
+def action(change: dict[str, Any]) -> str:
+    """Return what happens to a resource: create, update, delete, replace, forget, or nothing."""
+    actions = [name for name in change["change"]["actions"] if name not in ("no-op", "read")]
+    return "replace" if len(actions) == 2 else (actions or [""])[0]
+
+
+def warnings(plan: dict[str, Any]) -> list[str]:
+    """Return what the failed checks say, which the plan shows without their text."""
+    failed = [
+        check for check in plan.get("checks", []) if check["address"]["kind"] == "check" and check["status"] == "fail"
+    ]
+    problems = [problem for check in failed for found in check["instances"] for problem in found.get("problems", [])]
+    return [f"WARNING: {problem['message']}" for problem in problems]
+
+
+def other_variables(plan: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
+    """Return the names of the variables that a plan has other values for than the commands resolved."""
+    planned = {name: variable.get("value") for name, variable in plan.get("variables", {}).items()}
+    return sorted(
+        name
+        for name, value in resolved.items()
+        if not _agrees(value, planned.get(name)) or _has_more_objects(planned.get(name), value)
+    )
+
+
+def _has_more_objects(planned: Any, resolved: Any) -> bool:
+    """Whether a map of objects, such as environments, has others than those that were resolved."""
+    is_map = isinstance(planned, dict) and all(isinstance(each, dict) for each in planned.values())
+    return is_map and isinstance(resolved, dict) and planned.keys() != resolved.keys()
+
+
+def _agrees(resolved: Any, planned: Any) -> bool:
+    """Whether Terraform has made a value of another one: it converts scalars, and adds defaults to objects."""
+    if isinstance(resolved, dict) and isinstance(planned, dict):
+        return all(_agrees(value, planned.get(name)) for name, value in resolved.items())
+    if isinstance(resolved, list) and isinstance(planned, list):  # which may have become a set
+        return all(any(_agrees(one, other) for other in planned) for one in resolved) and len(planned) <= len(resolved)
+    if resolved is None or (isinstance(resolved, str) and resolved.startswith(("${", "<<"))):
+        return True  # a default, or an expression, whose value only Terraform knows
+    return _scalar(resolved) == _scalar(planned)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

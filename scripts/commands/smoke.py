@@ -1,0 +1,87 @@
+"""The smoke test: a synthetic file goes through a deployed pipeline, and both it and its result are removed again."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from commands.aws import reason
+from commands.terminal import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from commands.state import Pipeline
+
+RECORDS = [{"patient_id": "SMOKE-1", "patient_name": "Smoke Test", "retina_thickness_microns": 280.5}]
+EXPECTED = [{"patient_id": "SMOKE-1", "patient_name": "Smoke Test"}]
+# A new notification may take minutes to come into effect, and a delivery one; the queue gathers for up to 300 s.
+WAIT_SECONDS = 360.0 + 300.0
+# What is uploaded before a notification is in effect starts nothing, so it is uploaded again.
+AGAIN_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+def test(pipeline: Pipeline) -> None:
+    """Run the test. Raises Refused, with where to look, when it fails."""
+    key, began = f"smoke-test/{uuid.uuid4()}.json", time.monotonic()
+    try:
+        try:
+            result = send(pipeline, key)
+        finally:
+            # By version, so that nothing stays; where the bucket is locked, as a deletion that hides it.
+            for bucket in (pipeline.raw, pipeline.processed):
+                remove(pipeline.s3, bucket, key)
+    except (BotoCoreError, ClientError) as error:
+        raise Refused(
+            f"the smoke test could not use {pipeline.name}: {reason(error)}. Check your permissions on {key}."
+        ) from None
+    if result is None or json.loads(result) != EXPECTED:
+        what = "gave no result" if result is None else "gave the wrong result"
+        raise Refused(
+            f"the smoke test failed: {pipeline.raw}/{key} {what}. Look at ./deploy.sh logs {pipeline.name} --once; "
+            f"./deploy.sh rollback {pipeline.name} returns to the version before."
+        )
+    print(f"The smoke test passed: a file went through in {time.monotonic() - began:.1f} s.", flush=True)
+
+
+def send(pipeline: Pipeline, key: str) -> str | None:
+    """Upload the file, repeatedly until there is a result; return that, or None when there is none in time."""
+    deadline, result = time.monotonic() + WAIT_SECONDS, None
+    versions: set[str] = set()
+    while result is None and time.monotonic() < deadline:
+        if versions:
+            print("The synthetic file has no result yet; uploading it again.", flush=True)
+        body = json.dumps(RECORDS).encode()
+        versions.add(pipeline.s3.put_object(Bucket=pipeline.raw, Key=key, Body=body)["VersionId"])
+        result = await_result(pipeline, key, versions, AGAIN_SECONDS)
+    return result
+
+
+def await_result(pipeline: Pipeline, key: str, versions: Container[str], seconds: float) -> str | None:
+    """Return the processed object made from one of the raw versions, or None when it does not appear in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            found = pipeline.s3.get_object(Bucket=pipeline.processed, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+        else:
+            if found["Metadata"].get("source-version-id") in versions:
+                return str(found["Body"].read().decode())
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def remove(s3: Any, bucket: str, key: str) -> None:
+    """Delete all versions of an object."""
+    for version in s3.list_object_versions(Bucket=bucket, Prefix=key).get("Versions", []):
+        try:
+            s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+        except ClientError:
+            s3.delete_object(Bucket=bucket, Key=key)

@@ -1,0 +1,1 @@
+"""The local AWS that ./deploy.sh local and the tests use."""

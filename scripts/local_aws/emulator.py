@@ -1,0 +1,73 @@
+"""The emulator, with what the pipeline and its tests need beyond it. process.py starts it.
+
+Events that S3 sends to an alias: the emulator looks for the destination of failed ones with the function alone, and
+would lose them. In AWS an alias has its own (Lambda developer guide, "Configuring error handling settings for
+asynchronous invocations").
+
+Parts of a version: asked for a range of an object by version, the emulator answers with all of it.
+
+Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would tell them.
+
+Idle clients: one that keeps its connection open would hold up the stop for longer than anybody waits.
+
+Open files: as many as the machine allows, for many connections.
+"""
+
+import contextlib
+import os
+import resource
+import sys
+from asyncio import constants
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ministack.app import app as app
+from ministack.core import iam_evaluator
+from ministack.services import lambda_svc, s3
+
+from local_aws import emulator_iam as emulator_iam
+
+_calls: set[str] = set()
+_invoke = lambda_svc.invoke_async_with_retry
+_get_object = s3._get_object
+_evaluate = iam_evaluator.evaluate
+
+
+def _invoke_alias(function: dict[str, Any], event: dict[str, Any]) -> None:
+    config = function["config"]
+    base = lambda_svc._functions[config["FunctionName"]]
+    for name, alias in base["aliases"].items():
+        if alias["FunctionVersion"] == config["Version"]:
+            function = function | {"event_invoke_config": base["event_invoke_configs"].get(name)}
+    _invoke(function, event)
+
+
+def _get_part(bucket: str, key: str, headers: dict[str, str], query: dict[str, Any] | None = None) -> Any:
+    status, answer, body = _get_object(bucket, key, headers, query)
+    if status == 200 and (part := s3._parse_range(headers.get("range", ""), len(body))):
+        start, end = part
+        answer["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+        status, body = 206, body[start : end + 1]
+        answer["Content-Length"] = str(len(body))
+    return status, answer, body
+
+
+def _evaluate_and_record(context: Any, *policies: Any) -> Any:
+    result = _evaluate(context, *policies)
+    call = f"{context.principal_arn} {context.action}\n"
+    if result.decision == "Allow" and call not in _calls:
+        _calls.add(call)
+        with Path(os.environ["CALLS_LOG"]).open("a") as log:
+            log.write(call)
+    return result
+
+
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+with contextlib.suppress(ValueError, OSError):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))
+constants.SSL_SHUTDOWN_TIMEOUT = 1.0  # seconds
+lambda_svc.invoke_async_with_retry = _invoke_alias
+s3._get_object = _get_part
+iam_evaluator.evaluate = _evaluate_and_record

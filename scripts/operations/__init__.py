@@ -1,1 +1,0 @@
-"""What scripts/operate.py is made of."""

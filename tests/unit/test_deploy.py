@@ -1,0 +1,191 @@
+"""What the verbs that change something ask, refuse and leave undone, without Terraform: a double stands in for it."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import moto
+import pytest
+from commands import aws, build, deploy, smoke, state
+from commands import terraform as terraform_module
+from commands.aws import Account
+from commands.deploy import Run
+from commands.environment import Environment
+from commands.terminal import Refused
+from commands.terraform import Terraform
+
+ACCOUNT = "123456789012"
+SETTINGS: dict[str, Any] = {"environments": {"dev": {"memory_mb": 512}}}
+PLANNED = {"region": "us-east-1", "project_name": "ikerian-data-pipeline", "environments": {"dev": {"memory_mb": 512}}}
+BUCKET = {"address": "aws_s3_bucket.this", "type": "aws_s3_bucket", "change": {"actions": ["delete", "create"]}}
+
+
+class Double(Terraform):
+    """Notes what it is asked to do, and plans what the test says."""
+
+    done: list[str] = []  # noqa: RUF012 - of the test
+    planned: dict[str, Any] = {}  # noqa: RUF012
+
+    def _run(self, *arguments: str) -> int:
+        self.done.append(f"{self.target} {arguments[0]}")
+        if arguments[0] == "plan":
+            self.plan_file.parent.mkdir(exist_ok=True)
+            self.plan_file.touch()
+        return 0
+
+    def saved_plan(self) -> dict[str, Any]:
+        return self.planned
+
+
+@pytest.fixture
+def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What Terraform is asked to do for dev, whose state bucket is there and bootstrapped."""
+    monkeypatch.setenv("TF_DATA_DIR", str(tmp_path / ".terraform"))
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(deploy, "Terraform", Double)
+    monkeypatch.setattr(deploy, "check_version", lambda: None)
+    monkeypatch.setattr(build, "build", lambda *_, **__: Double.done.append("build"))
+    monkeypatch.setattr(terraform_module, "ROOT", tmp_path)
+    monkeypatch.setattr(smoke, "test", lambda pipeline: Double.done.append(f"smoke test of {pipeline.name}"))
+    monkeypatch.setattr(Double, "done", [])
+    plan(monkeypatch)
+    with moto.mock_aws():
+        account = Account(boto3.Session(region_name="us-east-1"), ACCOUNT)
+        monkeypatch.setattr(aws, "connect", lambda _: account)
+        state.make_bucket(Environment("dev", SETTINGS), account)
+        monkeypatch.setattr(state, "is_bootstrapped", lambda *_: True)
+        monkeypatch.setattr(state, "pipelines", lambda *_: [])
+        yield Double.done
+
+
+def plan(monkeypatch: pytest.MonkeyPatch, *changes: dict[str, Any], **variables: Any) -> None:
+    given = {name: {"value": value} for name, value in (PLANNED | variables).items()}
+    monkeypatch.setattr(Double, "planned", {"resource_changes": changes, "variables": given})
+
+
+def options(**more: Any) -> argparse.Namespace:
+    defaults = {"environment": Environment("dev", SETTINGS), "allow_data_loss": False, "yes": False, "issue": False}
+    return argparse.Namespace(**defaults | more)
+
+
+def refusal(verb: Any, **more: Any) -> str:
+    with pytest.raises(Refused) as refused:
+        verb(options(**more))
+    return str(refused.value)
+
+
+def type_at_a_terminal(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdin, "readline", lambda: f"{text}\n", raising=False)
+
+
+def test_a_deploy_builds_plans_and_applies(done: list[str]) -> None:
+    assert deploy.deploy(options()) == 0
+    assert done == ["build", "dev init", "dev plan", "dev apply"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({"region": "eu-west-1"}, "region"),
+        ({"project_name": "other", "region": "eu-west-1"}, "project_name and region"),
+        ({"environments": {"dev": {"memory_mb": 1024}}}, "environments"),
+        ({"environments": {"dev": {"memory_mb": 512}, "prod": {}}}, "environments"),
+    ],
+)
+def test_a_plan_of_other_settings_than_the_resolved_ones_is_not_applied(
+    done: list[str], monkeypatch: pytest.MonkeyPatch, variables: dict[str, Any], names: str
+) -> None:
+    plan(monkeypatch, **variables)
+    for verb in (deploy.deploy, deploy.plan_environment, deploy.drift):
+        assert refusal(verb) == (
+            f"Terraform planned dev with other values of {names} than env/ has; nothing was changed. "
+            "Plan again: ./deploy.sh deploy dev"
+        )
+    assert "dev apply" not in done
+    assert not Run.on(Environment("dev", SETTINGS)).terraform().plan_file.exists()
+
+
+def test_a_saved_plan_is_applied_whatever_the_settings_say_by_now_unless_it_is_about_something_else(
+    done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy.plan_environment(options())
+    edited = Environment("dev", {"environments": {"dev": {"memory_mb": 768}}})
+    assert deploy.apply(options(environment=edited)) == 0
+    assert done[-1] == "dev apply"
+    deploy.plan_environment(options())
+    moved = Environment("dev", {"environments": {"test": {}}})
+    assert refusal(deploy.apply, environment=moved).startswith(
+        "Terraform planned dev with other values of environments than env/ "
+    )
+    assert refusal(deploy.apply) == "there is no saved plan for dev. Make one: ./deploy.sh plan dev"
+
+
+REFUSED = (
+    "this plan deletes data, so nothing was changed. If this is intended, run: ./deploy.sh deploy dev --allow-data-loss"
+)
+
+
+def test_a_plan_that_deletes_data_is_applied_only_by_who_says_so(
+    done: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(monkeypatch, BUCKET)
+    assert refusal(deploy.deploy) == REFUSED
+    assert capsys.readouterr().err == "DELETES DATA: aws_s3_bucket.this\n"
+    type_at_a_terminal(monkeypatch, "prod")
+    assert refusal(deploy.deploy) == "the name does not match; nothing was changed."
+    assert "dev apply" not in done
+    type_at_a_terminal(monkeypatch, "dev")
+    deploy.deploy(options())
+    assert done.pop() == "dev apply"
+    monkeypatch.setenv("CI", "true")
+    assert refusal(deploy.deploy) == REFUSED
+    deploy.deploy(options(allow_data_loss=True))
+    assert done.pop() == "dev apply"
+
+
+def test_drift_is_told_by_the_exit_code_and_not_by_words(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deploy.drift(options()) == 0
+    plan(monkeypatch, {"address": "a.b", "type": "a", "change": {"actions": ["update"]}})
+    assert refusal(deploy.drift) == (
+        "AWS has drifted from the code: the differences are above. To restore it: ./deploy.sh deploy dev"
+    )
+    assert done.count("dev plan") == 2
+    assert "dev apply" not in done
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_destroy_asks_and_takes_no_other_name(done: list[str], monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    monkeypatch.setattr(
+        state, "outputs", lambda *_: {"dev": {"force_destroy": True}, "prod": {"force_destroy": not kept}}
+    )
+    if kept:
+        assert refusal(deploy.destroy, yes=True) == (
+            "prod keeps its data. To delete that too, set force_destroy = true in env/dev.tfvars, run "
+            "./deploy.sh deploy dev, and destroy again."
+        )
+        assert done == []
+        return
+    assert refusal(deploy.destroy) == (
+        "destroy asks for the environment's name, and there is no terminal. To answer it beforehand: "
+        "./deploy.sh destroy dev --yes"
+    )
+    type_at_a_terminal(monkeypatch, "prod")
+    assert refusal(deploy.destroy) == "the name does not match; nothing was changed."
+    assert "dev destroy" not in done
+    type_at_a_terminal(monkeypatch, "dev")
+    assert deploy.destroy(options()) == 0
+    assert deploy.destroy(options(yes=True)) == 0
+    assert done.count("dev destroy") == 2
+
+
+def test_an_environment_without_a_state_bucket_was_never_deployed(done: list[str]) -> None:
+    other = Environment("dev", SETTINGS | {"project_name": "other"})
+    for verb in (deploy.plan_environment, deploy.apply, deploy.drift, deploy.destroy, deploy.unlock):
+        assert refusal(verb, environment=other) == (
+            f"dev was never deployed from account {ACCOUNT}. Deploy it: ./deploy.sh deploy dev"
+        )
+    assert done == []

@@ -1,0 +1,90 @@
+"""The state bucket: whether it is there, whose it is, and whether bootstrap has come to its end."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import moto
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from commands import state
+from commands.aws import Account
+from commands.environment import Environment
+from commands.terminal import Refused
+from urllib3 import HTTPResponse
+
+ACCOUNT = "123456789012"
+DEV = Environment("dev", {"environments": {"dev": {}}})
+BUCKET = DEV.state_bucket(ACCOUNT)
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    with moto.mock_aws():
+        yield Account(boto3.Session(region_name="us-east-1"), ACCOUNT)
+
+
+def test_a_bucket_is_made_once_and_keeps_its_versions(account: Account) -> None:
+    assert not state.has_bucket(DEV, account)
+    for _ in range(2):
+        state.make_bucket(DEV, account)
+    assert state.has_bucket(DEV, account)
+    assert account.client("s3").get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+
+
+def test_a_bucket_in_another_region() -> None:
+    with moto.mock_aws():
+        account = Account(boto3.Session(region_name="eu-central-1"), ACCOUNT)
+        state.make_bucket(DEV, account)
+        place = account.client("s3").get_bucket_location(Bucket=BUCKET)["LocationConstraint"]
+        assert place == "eu-central-1"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "bootstrapped"),
+    [(None, False), ({}, False), ({"github_roles": {}}, False), ({"state_bucket_name": {}}, True)],
+)
+def test_bootstrap_is_done_when_its_last_output_is_there(
+    account: Account, outputs: dict[str, Any] | None, bootstrapped: bool
+) -> None:
+    state.make_bucket(DEV, account)
+    if outputs is not None:
+        content = json.dumps({"outputs": outputs}).encode()
+        account.client("s3").put_object(Bucket=BUCKET, Key="bootstrap/terraform.tfstate", Body=content)
+    assert state.is_bootstrapped(DEV, account) == bootstrapped
+
+
+def test_an_account_without_a_bucket_is_not_bootstrapped(account: Account) -> None:
+    assert not state.is_bootstrapped(DEV, account)
+
+
+def test_a_bucket_of_somebody_else_is_refused(account: Account) -> None:
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket=BUCKET)  # and then S3 answers as it does when the owner is not the one that was expected
+
+    def forbid(request: AWSPreparedRequest, **_: object) -> Any:
+        expected = request.headers.get("x-amz-expected-bucket-owner", b"999988887777")
+        return (
+            AWSResponse(request.url, 403, HTTPHeaders(), HTTPResponse(io.BytesIO()))
+            if expected != b"999988887777"
+            else None
+        )
+
+    s3.meta.events.register_first("before-send.s3", forbid)
+    for ask in (state.has_bucket, state.make_bucket):
+        with pytest.raises(Refused) as refused:
+            ask(DEV, account)
+        assert str(refused.value) == (
+            f"the state bucket {BUCKET} belongs to another account or refuses access; nothing was done. "
+            "Check your permissions on it, or choose another project_name."
+        )
+
+
+def test_outputs_of_an_older_deploy_are_refused(account: Account) -> None:
+    with pytest.raises(
+        Refused, match=r"^dev was deployed by an older version of this code: its state has no raw_data_"
+    ):
+        state.Pipeline.from_outputs("dev", "dev", {}, account)
