@@ -3,12 +3,14 @@
 Runs on a bare Python 3.12, before anything is installed.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+LOCK = Path(__file__).resolve().parents[1] / ".local/python_env.lock"
 # How the user's pip reaches a package index. All other settings of theirs (a user install, a prefix, a target folder,
 # constraints) are for their own packages: with them, ours would end up elsewhere or not at all.
 INDEX_SETTINGS = {
@@ -45,19 +47,28 @@ def make(folder: Path, requirements: Path) -> None:
 
     Raises SystemExit with cause and remedy.
     """
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs at once: the second finds what the first has made
+        _make(folder, requirements)
+
+
+def _make(folder: Path, requirements: Path) -> None:
     python, installed = folder / "bin/python", folder / "installed.txt"
     is_new = not installed.exists()
     if not is_new and installed.read_bytes() == requirements.read_bytes():
         return
     print(f"Installing {requirements} into {folder}", file=sys.stderr)
     if is_new:
-        made = _run(sys.executable, "-m", "venv", "--clear", str(folder))
+        # Of an installation that was interrupted nothing stays. Other environments may lie in a folder below.
+        clear = ["--clear"] if python.exists() else []
+        made = _run(sys.executable, "-m", "venv", *clear, str(folder))
         if made.returncode:
             sys.exit(
                 f"{(made.stdout + made.stderr).strip()}\nerror: Python cannot make a virtual environment in {folder}; "
                 "its message is above. If it lacks ensurepip, install its venv package (Debian: python3.12-venv)."
             )
-    pip = [str(python), "-m", "pip"]
+    pip = [str(python), "-P", "-m", "pip"]
     result = _run(*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(requirements))
     if result.returncode:
         wrong_hash = "DO NOT MATCH THE HASHES" in result.stderr

@@ -2,7 +2,7 @@
 # Every check of this project. ./tests/run.sh runs all of them, ./tests/run.sh PART... the named parts.
 # shellcheck disable=SC2329 # the parts are invoked by name
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 
 parts='static terraform unit scan e2e'

@@ -50,6 +50,13 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def filled(text: str) -> str:
+    """Return a text that is not empty. Raises ArgumentTypeError."""
+    if text:
+        return text
+    raise argparse.ArgumentTypeError("it is empty")
+
+
 def positive(text: str) -> float:
     """Return a number above 0. Raises ArgumentTypeError."""
     with contextlib.suppress(ValueError):
@@ -77,12 +84,12 @@ def parser() -> Parser:
     )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", prog="./deploy.sh", parser_class=Parser)
 
-    def verb(name: str, work: str, summary: str, usage: str = "") -> Parser:
+    def verb(name: str, work: str, summary: str, usage: str = "[ENV] [OPTION...]") -> Parser:
         added = verbs.add_parser(
             name,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            usage=f"./deploy.sh {name} {usage or '[ENV] [OPTION...]'}",
+            usage=f"./deploy.sh {name} {usage}".rstrip(),
             allow_abbrev=False,
         )
         added.set_defaults(work=work, on_pipeline=False)
@@ -96,12 +103,12 @@ def parser() -> Parser:
     def destructive(added: Parser) -> None:
         added.add_argument("--allow-data-loss", action="store_true", help="let a plan delete data or access")
 
-    def operate(name: str, work: str, summary: str) -> Parser:
-        added = verb(name, work, summary)
+    def operate(name: str, work: str, summary: str, usage: str = "[ENV] [OPTION...]", safely: bool = True) -> Parser:
+        added = verb(name, work, summary, usage)
         added.add_argument(
             "name", nargs="?", default="dev", metavar="ENV", help="file in env/ or an entry of one; %(default)s"
         )
-        added.set_defaults(on_pipeline=True, stops_safely=work.startswith("operate"))
+        added.set_defaults(on_pipeline=True, stops_safely=safely)
         return added
 
     def rate(added: Parser) -> None:
@@ -111,7 +118,6 @@ def parser() -> Parser:
 
     as_json: dict[str, Any] = {"action": "store_true", "help": "one JSON object a line, the summary last"}
     resume: dict[str, Any] = {"action": "store_true", "help": "resume where the same command was stopped"}
-    yes: dict[str, Any] = {"action": "store_true", "help": "do not ask"}
 
     added = verb(
         "local",
@@ -135,7 +141,13 @@ def parser() -> Parser:
     destructive(change("apply", "deploy:apply", "apply exactly what the last plan showed"))
     destructive(change("deploy", "deploy:deploy", "build, plan, apply, and try the result"))
 
-    added = operate("rollback", "rollback:rollback", "go back to the previous version of the function, without a build")
+    added = operate(
+        "rollback",
+        "rollback:rollback",
+        "go back to the previous version of the function, without a build",
+        "[ENV] [VERSION]",
+        safely=False,
+    )
     added.add_argument("version", nargs="?", metavar="VERSION", help="the version to go to, if not the previous one")
 
     added = change("drift", "deploy:drift", "tell whether AWS has drifted from the code; exit code 1 if it has")
@@ -182,20 +194,29 @@ def parser() -> Parser:
     )  # fmt: skip
     added.add_argument("--json", **as_json)
 
-    added = operate("reprocess", "operate.verbs:reprocess", "run existing raw objects through the pipeline again")
+    added = operate(
+        "reprocess",
+        "operate.verbs:reprocess",
+        "run existing raw objects through the pipeline again",
+        "[ENV] --prefix P [OPTION...]",
+    )
     added.add_argument("--prefix", required=True, metavar="P", help="only keys that begin with this; '' for all")
     added.add_argument("--since", default="", metavar="T", help="only what was uploaded since: 7d, 12h, 2026-01-31")
     rate(added)
     added.add_argument("--resume", **resume)
 
     added = operate(
-        "restore", "operate.verbs:restore", "bring back an upload that was deleted, or an older version of it"
+        "restore",
+        "operate.verbs:restore",
+        "bring back an upload that was deleted, or an older version of it",
+        "[ENV] --key K [--version ID]",
+        safely=False,
     )
-    added.add_argument("--key", required=True, metavar="K", help="the object")
-    added.add_argument("--version", default="", metavar="ID", help="copy this version over the newest one")
+    added.add_argument("--key", required=True, type=filled, metavar="K", help="the object; --key=-K for a leading dash")
+    added.add_argument("--version", type=filled, metavar="ID", help="copy this version over the newest one")
 
     added = change("destroy", "deploy:destroy", "remove an environment")
-    added.add_argument("--yes", **yes)
+    added.add_argument("--yes", action="store_true", help="do not ask")
 
     added = verb(
         "unlock",
@@ -216,8 +237,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Return what a command line says. Without a verb it is a deploy. Exits where it is wrong."""
     top = parser()
     first = arguments[0] if arguments else ""
-    if not arguments or first in environment.names():
+    if first not in top.verbs and (not arguments or first in environment.names()):
         arguments = ["deploy", *arguments]
+    elif first.startswith("-") and len(arguments) > 1:
+        top.error("the verb or the environment comes first")
     elif first not in top.verbs and not first.startswith("-"):
         top.error(f"unknown verb or environment: {first}")
     options, odd = top.parse_known_args(arguments)
@@ -233,11 +256,25 @@ def run(arguments: list[str]) -> int:
         parser().print_help()
         return 0
     if "name" in options:  # before the SDK is loaded, so that what is wrong with the files is said at once
+        if not options.name:
+            raise Refused('the name of the environment is empty. If it is meant to be "$ENV", set ENV first.')
         resolve = environment.holding if options.on_pipeline else environment.Environment.read
         options.environment = resolve(options.name)
     module, _, function = options.work.partition(":")
     work = getattr(importlib.import_module(f"commands.{module}"), function)
-    return on_pipeline(work, options) if options.on_pipeline else int(work(options))
+    return on_pipeline(work, options) if options.on_pipeline else on_files(work, options)
+
+
+def on_files(work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Do the work of another verb. Returns the exit code. Raises Refused."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from commands.operate.errors import explain
+
+    try:
+        return work(options)
+    except (ClientError, BotoCoreError) as error:
+        raise Refused(explain(error)) from None
 
 
 def on_pipeline(work: Callable[[Pipeline, argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -247,10 +284,10 @@ def on_pipeline(work: Callable[[Pipeline, argparse.Namespace], int], options: ar
     from commands.operate.errors import explain
     from commands.state import find_pipeline
 
+    pipeline = find_pipeline(options.name, options.environment)
     if options.stops_safely:
         stopping.clear()
         on_signals(stop_at_safe_place)
-    pipeline = find_pipeline(options.name, options.environment)
     try:
         return work(pipeline, options)
     except (ClientError, BotoCoreError) as error:

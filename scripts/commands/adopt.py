@@ -1,7 +1,7 @@
 """Find what a deploy that died had made and not yet noted in the state.
 
 A plan would create it under a name that is taken. Only after a deploy has died is that the deploy's own. Otherwise it
-may be somebody else's, and Terraform rightly refuses to touch it. What AWS does not say is not guessed.
+may be somebody else's, and Terraform rightly refuses to touch it. Nothing is guessed.
 """
 
 from __future__ import annotations

@@ -131,6 +131,9 @@ def _reach(session: Any) -> dict[str, str]:
 
 def connect(environment: Environment) -> Account:
     """Return the account of the caller. Raises Refused when there is none, or it is not the environment's."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        if re.search(r"\s", os.environ.get(name, "")):  # which would end up in an error message, in a header
+            raise Refused(f"{name} has white space in it. Set it again without, {AGAIN}")
     try:
         session = _sign_in(environment.region)
         caller = session.client("sts", config=SIGN_IN).get_caller_identity()
@@ -215,6 +218,8 @@ def explain(error: Exception) -> str:
             return _explain_expired(name, settings)
         case RefreshWithMFAUnsupportedError():
             return f"the session of {profile}, which needs an MFA code, has expired. Run this again."
+        case SSLError() if not Path(os.environ.get("AWS_CA_BUNDLE") or os.devnull).exists():
+            return f"AWS_CA_BUNDLE names {os.environ['AWS_CA_BUNDLE']}, which does not exist. Correct it, {AGAIN}"
         case SSLError():
             return f"AWS cannot be reached: {said}. Name the certificates of your proxy in AWS_CA_BUNDLE, {AGAIN}"
         case AwsConnectionError() | HTTPClientError():
@@ -230,6 +235,8 @@ def explain(error: Exception) -> str:
             given = error.filename == os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
             who = "AWS_WEB_IDENTITY_TOKEN_FILE" if given else profile
             return f"{who} needs {error.filename}, which cannot be used: {error.strerror}. Correct that, {AGAIN}"
+        case ValueError() if said.startswith("Invalid endpoint"):
+            return f"AWS cannot be reached: {said}. Correct AWS_ENDPOINT_URL or endpoint_url, {AGAIN}"
         case json.JSONDecodeError():
             said = "its output is not JSON"
     if not isinstance(error, BotoCoreError | ValueError | OSError):

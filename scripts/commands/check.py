@@ -97,7 +97,7 @@ class Text:
             self._count(self._kept.popleft())
 
     def place(self, byte: int) -> Place:
-        """Return the place of a byte that was not forgotten. To be asked once."""
+        """Return the place of a byte that was not forgotten. Call it only once."""
         while self._kept and self._counted < byte:
             self._count(self._kept.popleft()[: byte - self._counted])
         return Place(byte, self._line, self._column + len(self._decoder.decode(b"", final=True)))

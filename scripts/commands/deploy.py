@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands import aws, build, drift_issue, github, plan, smoke, state
 from commands.adopt import adoptable
-from commands.environment import BOOTSTRAP, Environment, data_dir, siblings
+from commands.environment import BOOTSTRAP, BOOTSTRAP_KEY, Environment, data_dir, siblings
 from commands.settings import ROOT, read_settings
 from commands.terminal import Refused, confirm, say, step
 from commands.terraform import Terraform, check_version
@@ -30,21 +31,27 @@ class Run:
 
     environment: Environment
     account: Account
+    verb: str
+    unlock: str = ""  # the command that releases a lock, if it is not the verb of that name
     packages: Path = PACKAGES
     log: Path | None = None
 
     @classmethod
-    def on(cls, environment: Environment, *, deployed: bool = True) -> Run:
+    def on(cls, options: argparse.Namespace, *, deployed: bool = True) -> Run:
         """Resolve the rest. Raises Refused, with `deployed` also when the account has no states."""
+        environment: Environment = options.environment
         check_version()
-        run = cls(environment, aws.connect(environment))
-        if deployed and not state.has_bucket(environment, run.account):
+        keep_others_out()
+        run = cls(environment, aws.connect(environment), options.verb)
+        # In any case: nothing is done in a bucket of this name that is somebody else's.
+        if not state.has_bucket(environment, run.account) and deployed:
             raise state.never_deployed(environment, run.account)
         return run
 
     def terraform(self) -> Terraform:
         """Return Terraform on the environment."""
         name = self.environment.name
+        retry = "./deploy.sh local" if self.verb == "local" else f"./deploy.sh {self.verb} {name}"
         variables = [f"-var-file={ROOT / self.environment.variables_file}"]
         if self.packages != PACKAGES:
             variables.append(f"-var=packages_dir={self.packages.relative_to(ROOT)}")
@@ -55,8 +62,10 @@ class Run:
             account=self.account,
             backend=[f"-backend-config={ROOT / self.environment.backend_file}", self._bucket],
             variables=variables,
-            retry=f"./deploy.sh deploy {name}",
-            unlock=f"./deploy.sh unlock {name} {{id}}",
+            state=f"s3://{self.environment.state_bucket(self.account.id)}/{self.environment.state_key}",
+            retry=retry,
+            replan=f"./deploy.sh plan {name}" if self.verb == "apply" else retry,
+            unlock=self.unlock or f"./deploy.sh unlock {name} {{id}}",
             log=self.log,
         )
 
@@ -73,7 +82,9 @@ class Run:
                 f"-var-file={ROOT / 'env/bootstrap.tfvars'}",
                 *(f"-var={name}={one if isinstance(one, str) else json.dumps(one)}" for name, one in values.items()),
             ],
+            state=f"s3://{self.environment.state_bucket(self.account.id)}/{BOOTSTRAP_KEY}",
             retry=f"./deploy.sh bootstrap {self.environment.name}",
+            replan=f"./deploy.sh bootstrap {self.environment.name}",
             unlock=f"./deploy.sh unlock {self.environment.name} {{id}} --bootstrap",
             precious="the state bucket or what GitHub signs in with",
             log=self.log,
@@ -104,6 +115,25 @@ class Run:
             build.build(self.packages, for_this_machine=self.packages != PACKAGES, report=self._report)
 
 
+_locks: list[int] = []  # held until this process ends
+
+
+def keep_others_out() -> None:
+    """Raise Refused while another command works in this checkout: one would plan on the state of the other."""
+    if _locks:
+        return
+    data_dir().mkdir(parents=True, exist_ok=True)
+    lock = os.open(data_dir() / "commands.lock", os.O_CREAT | os.O_WRONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Refused(
+            "another command is at work in this checkout. Wait for it to finish, or use another clone."
+        ) from None
+    _locks.append(lock)
+
+
 def show_plan(run: Run, terraform: Terraform, *options: str) -> plan.Summary:
     """Plan, show the plan in short, and return that. Raises Refused when Terraform planned with other settings."""
     planned = terraform.plan(*options)
@@ -126,7 +156,7 @@ def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: d
         terraform.forget_plan()
         raise Refused(
             f"Terraform planned {terraform.target} with other values of {' and '.join(names)} than env/ has; "
-            f"nothing was changed. Plan again: {terraform.retry}"
+            f"nothing was changed. Plan again: {terraform.replan}"
         )
 
 
@@ -167,14 +197,18 @@ def build_packages(_: argparse.Namespace) -> int:
 
 def bootstrap(options: argparse.Namespace) -> int:
     """Make or update what an account needs once: state bucket, roles."""
-    bootstrap_account(Run.on(options.environment, deployed=False), data_loss=options.allow_data_loss)
+    bootstrap_account(Run.on(options, deployed=False), data_loss=options.allow_data_loss)
     return 0
 
 
 def bootstrap_account(run: Run, *, data_loss: bool) -> None:
     """Make the state bucket, bare at first, then adopt and complete it by its own module, whose state it holds too."""
-    settings = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf").get("github")
-    if settings:
+    given = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf")
+    if twice := sorted(given.keys() & run.bootstrap_variables().keys()):
+        raise Refused(
+            f"env/bootstrap.tfvars sets {twice[0]}, which comes from the files of the environments. Take it out there."
+        )
+    if settings := given.get("github"):
         github.check_subjects(settings, f"./deploy.sh bootstrap {run.environment.name}")
     with step(f"Make the state bucket {run.environment.state_bucket(run.account.id)}", run.log):
         state.make_bucket(run.environment, run.account)
@@ -185,7 +219,7 @@ def bootstrap_account(run: Run, *, data_loss: bool) -> None:
 
 def plan_environment(options: argparse.Namespace) -> int:
     """Show what a deploy would change, and keep the plan for apply."""
-    run = Run.on(options.environment)
+    run = Run.on(options)
     run.build()
     terraform = run.terraform()
     terraform.init()
@@ -196,14 +230,14 @@ def plan_environment(options: argparse.Namespace) -> int:
 
 def apply(options: argparse.Namespace) -> int:
     """Apply exactly what the last plan showed."""
-    run = Run.on(options.environment)
+    run = Run.on(options)
     terraform = run.terraform()
     name = run.environment.name
     if not terraform.plan_file.exists():
         raise Refused(f"there is no saved plan for {name}. Make one: ./deploy.sh plan {name}")
     terraform.init()
-    saved = terraform.saved_plan()
-    # Settings may have been edited since; which state and which region it is about may not.
+    saved = terraform.plan_of_this_state()
+    # Settings may have been edited since; what they are about may not.
     here = {name: run.environment.variable(name) for name in ("project_name", "region")}
     refuse_other_plan(terraform, saved, here | {"environments": dict.fromkeys(run.environment.entries)})
     change(terraform, plan.summary(saved, name), data_loss=options.allow_data_loss)
@@ -213,7 +247,7 @@ def apply(options: argparse.Namespace) -> int:
 
 def deploy(options: argparse.Namespace) -> int:
     """Build, plan, apply, and try it."""
-    run = Run.on(options.environment, deployed=False)
+    run = Run.on(options, deployed=False)
     if not state.is_bootstrapped(run.environment, run.account):
         bootstrap_account(run, data_loss=options.allow_data_loss)
     apply_new_plan(run, data_loss=options.allow_data_loss)
@@ -231,7 +265,7 @@ def apply_new_plan(run: Run, *, data_loss: bool) -> None:
 
 def drift(options: argparse.Namespace) -> int:
     """Say whether AWS is as the code describes it. Returns 1 when it is not."""
-    run = Run.on(options.environment)
+    run = Run.on(options)
     run.build()
     terraform = run.terraform()
     terraform.init()
@@ -246,10 +280,10 @@ def drift(options: argparse.Namespace) -> int:
 
 def destroy(options: argparse.Namespace) -> int:
     """Remove an environment."""
-    run = Run.on(options.environment)
+    run = Run.on(options)
     environment = run.environment
     # Every pipeline of the state counts, not only those that the file names: destroy removes all that the state holds.
-    kept = [name for name, outputs in state.outputs(environment, run.account).items() if not outputs["force_destroy"]]
+    kept = [each.name for each in state.pipelines(environment, run.account) if not each.force_destroy]
     if kept:
         raise Refused(
             f"{' and '.join(kept)} keeps its data. To delete that too, set force_destroy = true in "
@@ -270,7 +304,7 @@ def destroy(options: argparse.Namespace) -> int:
 
 def unlock(options: argparse.Namespace) -> int:
     """Release the lock of a deploy that died, and adopt what it made last. Can be repeated."""
-    run = Run.on(options.environment)
+    run = Run.on(options)
     if options.bootstrap:
         terraform = run.bootstrap()
     else:

@@ -19,11 +19,15 @@ from commands.settings import ROOT, declared, read, read_settings
 from commands.terminal import Refused
 
 BOOTSTRAP = ROOT / "bootstrap"
+BOOTSTRAP_KEY = "bootstrap/terraform.tfstate"  # as in bootstrap/backend.tf
+BACKEND_SETTINGS = {"key", "region", "encrypt", "use_lockfile", "kms_key_id"}
 NOT_ENVIRONMENTS = ("bootstrap", "local")  # files in env/ that a deploy to AWS is not about
 # Options that may come from TF_CLI_ARGS...: they change neither what is planned nor where the state is.
 HARMLESS = ("no-color", "compact-warnings", "parallelism", "plugin-dir")
-AUTO_FILES = ("terraform.tfvars", "terraform.tfvars.json", "*.auto.tfvars", "*.auto.tfvars.json")
-OVERRIDE_FILES = ("override.tf", "override.tf.json", "*_override.tf", "*_override.tf.json")
+# Files that Terraform finds by their names, and what they do.
+FOUND_BY_NAME = dict.fromkeys(
+    ("terraform.tfvars", "terraform.tfvars.json", "*.auto.tfvars", "*.auto.tfvars.json"), "sets variables"
+) | dict.fromkeys(("override.tf", "override.tf.json", "*_override.tf", "*_override.tf.json"), "changes the code")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ class Environment:
             raise Refused(
                 f"{environment.variables_file} has no environments, so Terraform would put its default, dev, into the "
                 f"state of {name}. Add environments = {{ {name} = {{}} }}."
+            )
+        if "packages_dir" in environment.settings:
+            raise Refused(
+                f"{environment.variables_file} sets packages_dir, but the commands build into build/. Take it out."
             )
         environment.region  # noqa: B018 - a contradiction is found before anything else is done
         environment.accounts  # noqa: B018 - likewise
@@ -87,6 +95,15 @@ class Environment:
         for name in ("key", "region"):
             if name not in backend:
                 raise Refused(f"{self.backend_file} has no {name}. Add it; use that of prod as a template.")
+        if odd := sorted(backend.keys() - BACKEND_SETTINGS):
+            raise Refused(
+                f"{self.backend_file} sets {odd[0]}, which the commands do not know, so that they and Terraform could "
+                "look for the state in different places. Take it out."
+            )
+        if not all(backend.get(name) is True for name in ("encrypt", "use_lockfile")):
+            raise Refused(f"{self.backend_file} must say encrypt = true and use_lockfile = true. Add what is missing.")
+        if backend["key"] == BOOTSTRAP_KEY:
+            raise Refused(f"{self.backend_file} names the state of bootstrap, {BOOTSTRAP_KEY}. Use a key of its own.")
         return backend
 
     @property
@@ -201,9 +218,8 @@ def refuse_other_sources() -> None:
                 f"TF_VAR_{name} is set, and only Terraform would listen to it. Unset it, and set {name} in env/."
             )
     for root in (ROOT, BOOTSTRAP):
-        for pattern in (*AUTO_FILES, *OVERRIDE_FILES):
+        for pattern, what in FOUND_BY_NAME.items():
             for path in sorted(root.glob(pattern)):
-                what = "sets variables" if pattern in AUTO_FILES else "changes the code"
                 raise Refused(
                     f"{path.relative_to(ROOT)} {what} for Terraform alone. Move what it says into env/ or into the "
                     "code, and delete it."
@@ -212,7 +228,7 @@ def refuse_other_sources() -> None:
         if selected.exists() and (workspace := selected.read_text().strip()) not in ("", "default"):
             raise Refused(
                 f"the workspace {workspace} is selected, which has a state of its own. Go back: "
-                f"terraform -chdir={root.relative_to(ROOT)} workspace select default"
+                f"rm {shlex.quote(str(selected))}"
             )
 
 

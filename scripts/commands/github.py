@@ -1,6 +1,6 @@
 """GitHub's API, as far as the commands use it.
 
-Where it is says GITHUB_API_URL, and who asks GITHUB_TOKEN. GitHub's runners set both.
+GITHUB_API_URL is its address, GITHUB_TOKEN the identity of the caller. GitHub's runners set both.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def local(options: argparse.Namespace) -> int:
     """Deploy to the local AWS, process the sample, and stop it again, unless it is to be kept or was kept before."""
     aws, began = LocalAws(port_from_environment()), time.monotonic()
     if not options.stop:
-        check_version()
+        check_version()  # before anything is installed
     python_env.make(ROOT / ".venv/local-aws", ROOT / "scripts/local_aws/requirements.txt")
     exports = settings_for_a_shell(aws)
     use(aws)
@@ -35,7 +35,7 @@ def local(options: argparse.Namespace) -> int:
         return 0
     started, kept = aws.start(), False
     try:
-        run_sample(aws)
+        run_sample(aws, options)
         print(f"In all: {time.monotonic() - began:.0f} s")
         kept = options.keep
     finally:
@@ -52,12 +52,14 @@ def local(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_sample(aws: LocalAws) -> None:
+def run_sample(aws: LocalAws, options: argparse.Namespace) -> None:
     """Deploy env/local.tfvars and send the sample through. Steps say how long they took; their output is in a log."""
     log = aws.folder / "terraform/deploy.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
-    run = replace(Run.on(Environment.read("local"), deployed=False), log=log)
+    options.environment = Environment.read("local")
+    run = Run.on(options, deployed=False)
+    run = replace(run, log=log, unlock=f"rm -r {shlex.quote(str(aws.folder))}")
     # The emulator runs functions on this machine. Where that is not as in Lambda, Lambda's packages would not load.
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         run = replace(run, packages=ROOT / ".local/build")

@@ -81,7 +81,10 @@ def unknown(value: Any, known: Shape, place: str = "") -> Iterator[str]:
     """Yield what is wrong with the names in a value: one sentence for each that its shape does not have."""
     if isinstance(value, list):
         value = dict(enumerate(value))
-    if not isinstance(value, dict) or not known:
+    if not known or value is None:
+        return
+    if not isinstance(value, dict):
+        yield f"{place.removeprefix('.')} must be {'a map' if ANY in known else 'an object'}, in braces."
         return
     for name, inner in value.items():
         if ANY in known:

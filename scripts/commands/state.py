@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from commands import aws
 from commands.aws import reason
+from commands.environment import BOOTSTRAP_KEY
 from commands.terminal import Refused
 
 if TYPE_CHECKING:
@@ -63,13 +64,11 @@ def is_bootstrapped(environment: Environment, account: Account) -> bool:
     """Return whether bootstrap has come to its end: its state holds the output that waits for everything else."""
     bucket = environment.state_bucket(account.id)
     try:
-        found = account.client("s3").get_object(
-            Bucket=bucket, Key="bootstrap/terraform.tfstate", ExpectedBucketOwner=account.id
-        )
+        found = account.client("s3").get_object(Bucket=bucket, Key=BOOTSTRAP_KEY, ExpectedBucketOwner=account.id)
     except ClientError as error:
         # GitHub's roles may not read it; bootstrap has made them.
         return error.response["Error"]["Code"] not in MISSING
-    return "state_bucket_name" in json.loads(found["Body"].read())["outputs"]
+    return "state_bucket_name" in _outputs(found["Body"], f"s3://{bucket}/{BOOTSTRAP_KEY}")
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,6 @@ def outputs(environment: Environment, account: Account, name: str = "") -> dict[
     bucket, key = environment.state_bucket(account.id), environment.state_key
     try:
         found = account.client("s3").get_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account.id)
-        state = json.load(found["Body"])
     except ClientError as error:
         if error.response["Error"]["Code"] in MISSING:
             raise never_deployed(environment, account, name) from None
@@ -150,7 +148,17 @@ def outputs(environment: Environment, account: Account, name: str = "") -> dict[
         ) from None
     except BotoCoreError as error:
         raise Refused(f"the state s3://{bucket}/{key} cannot be read: {reason(error)}. Try again.") from None
-    return dict(state["outputs"].get("pipelines", {}).get("value", {}))
+    return dict(_outputs(found["Body"], f"s3://{bucket}/{key}").get("pipelines", {}).get("value", {}))
+
+
+def _outputs(body: Any, where: str) -> dict[str, Any]:
+    """Return the outputs in a state. Raises Refused when it is damaged."""
+    try:
+        return dict(json.load(body)["outputs"])
+    except (ValueError, KeyError, TypeError):
+        raise Refused(
+            f"the state {where} is damaged. Bring an older version of it back, as README.md says under Go back."
+        ) from None
 
 
 def never_deployed(environment: Environment, account: Account, name: str = "") -> Refused:

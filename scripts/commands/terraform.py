@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -36,9 +37,9 @@ MIRRORS = ("/usr/local/share/*", "/usr/local/share/*/*", "/usr/share/*", "/usr/s
 class Terraform:
     """A root module, its variables and its state.
 
-    target: what people call what it works on: dev, prod, bootstrap. retry: the command that tries again.
-    backend, variables: options of init and of plan. precious: what a plan may not delete unasked.
-    log: where output goes in place of the terminal.
+    target: what people call what it works on: dev, prod, bootstrap. backend, variables: options of init and of plan.
+    state: where its state is. precious: what a plan may not delete unasked. log: where output goes in place of the
+    terminal. retry, replan, unlock: the commands that try again, plan again, and release a lock, with {id} for its ID.
     """
 
     target: str
@@ -47,8 +48,10 @@ class Terraform:
     account: Account
     backend: list[str]
     variables: list[str]
+    state: str
     retry: str
-    unlock: str  # the command that releases a lock, without the lock's ID
+    replan: str
+    unlock: str
     precious: str = "data"
     log: Path | None = None
     lock_timeout: str = "15m" if os.environ.get("CI") else "30s"  # in CI nobody is there to try again
@@ -63,7 +66,10 @@ class Terraform:
         """Point Terraform at the state. Raises Refused."""
         with step(f"Initialise Terraform for {self.target}", self.log):
             if self._run("init", "-input=false", "-reconfigure", "-lockfile=readonly", *self.backend):
-                raise Refused(f"Terraform cannot be initialised for {self.target}; its message is above.")
+                raise Refused(
+                    f"Terraform cannot be initialised for {self.target}; its message is above. Fix the cause, then run "
+                    f"{self.retry}"
+                )
 
     def plan(self, *options: str) -> dict[str, Any]:
         """Plan, keep the plan, and return it. Raises Refused."""
@@ -71,6 +77,21 @@ class Terraform:
             f"Plan {self.target}", "plan", *self._locking, *self.variables, f"-out={self.plan_file}",
             "-compact-warnings", *options,
         )  # fmt: skip
+        self._state_file.write_text(self.state)
+        return self.saved_plan()
+
+    @property
+    def _state_file(self) -> Path:
+        """Which state the saved plan is about, which the plan itself does not tell."""
+        return self.plan_file.with_suffix(".state")
+
+    def plan_of_this_state(self) -> dict[str, Any]:
+        """Return the saved plan. Raises Refused when it is about another state, in another account, say."""
+        if not self._state_file.exists() or self._state_file.read_text() != self.state:
+            self.forget_plan()
+            raise Refused(
+                f"the saved plan is not about the state {self.state}; nothing was done. Plan again: {self.replan}"
+            )
         return self.saved_plan()
 
     def saved_plan(self) -> dict[str, Any]:
@@ -84,7 +105,8 @@ class Terraform:
 
     def forget_plan(self) -> None:
         """Delete the saved plan."""
-        self.plan_file.unlink(missing_ok=True)
+        for file in (self.plan_file, self._state_file):
+            file.unlink(missing_ok=True)
 
     def destroy(self) -> None:
         """Remove everything that the state holds. Raises Refused."""
@@ -103,7 +125,10 @@ class Terraform:
                 return True
             if "NoSuchKey" in self.errors:
                 return False
-            raise Refused(f"{self.target} stays locked. Use the lock ID that the refused deploy printed last.")
+            raise Refused(
+                f"{self.target} stays locked; Terraform's message is above. Most often the lock ID is not the one that "
+                "the refused command printed last."
+            )
 
     @property
     def _locking(self) -> list[str]:
@@ -150,7 +175,7 @@ class Terraform:
         if "Saved plan is stale" in plain:
             return (
                 f"the plan for {self.target} is out of date, as the state has changed since; nothing was done. "
-                f"Plan again: {self.retry}"
+                f"Plan again: {self.replan}"
             )
         if "EntityAlreadyExists" in plain and "aws_iam_openid_connect_provider" in plain:
             return (
@@ -196,9 +221,7 @@ class Terraform:
             output, self.errors = process.communicate()
         if process.returncode:
             say(self.errors)
-            raise Refused(
-                f"terraform {arguments[0]} failed for {self.target}; its message is above. Start over: {self.retry}"
-            )
+            raise Refused(f"terraform {arguments[0]} failed for {self.target}; its message is above. Run {self.replan}")
         return output
 
 
@@ -260,7 +283,7 @@ def environment(caller: Mapping[str, str]) -> dict[str, str]:
 
 
 def provider_source(caller: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that tell Terraform where to get the AWS provider from.
+    """Return the variables that tell Terraform where to get the AWS provider from. Raises Refused.
 
     Where a folder on this machine holds the locked one, it is taken from there. That is for machines that cannot reach
     the Terraform registry; TF_PROVIDER_MIRROR names such a folder, as `terraform providers mirror` makes it.
@@ -269,12 +292,19 @@ def provider_source(caller: Mapping[str, str]) -> dict[str, str]:
         return {}
     locked = re.search(r'^ *version *= *"(.*)"', (ROOT / ".terraform.lock.hcl").read_text(), re.MULTILINE)
     version = locked[1] if locked else "?"
-    named = [Path(caller["TF_PROVIDER_MIRROR"])] if caller.get("TF_PROVIDER_MIRROR") else []
-    for folder in named + [path for pattern in MIRRORS for path in _folders(pattern)] + _folders("~/.terraform.d/*"):
+    named = caller.get("TF_PROVIDER_MIRROR")
+    usual = [path for pattern in (*MIRRORS, "~/.terraform.d/*") for path in _folders(pattern)]
+    for folder in [Path(named).expanduser().absolute()] if named else usual:
         if any((folder / "registry.terraform.io/hashicorp/aws").glob(f"*{version}*")):
-            return {"TF_CLI_ARGS_init": f"-plugin-dir={folder} {caller.get('TF_CLI_ARGS_init', '')}".strip()}
+            option = shlex.quote(f"-plugin-dir={folder}")
+            return {"TF_CLI_ARGS_init": f"{option} {caller.get('TF_CLI_ARGS_init', '')}".strip()}
+    if named:
+        raise Refused(
+            f"TF_PROVIDER_MIRROR is {named}, which does not hold version {version} of the AWS provider. Correct it, or "
+            "unset it."
+        )
     # From the registry: download the provider (hundreds of megabytes) once, not once per working folder.
-    cache = Path(caller.get("TF_PLUGIN_CACHE_DIR") or ROOT / ".local/terraform-plugins")
+    cache = Path(caller.get("TF_PLUGIN_CACHE_DIR") or ROOT / ".local/terraform-plugins").expanduser().absolute()
     cache.mkdir(parents=True, exist_ok=True)
     return {"TF_PLUGIN_CACHE_DIR": str(cache)}
 

@@ -98,14 +98,13 @@ class LocalAws:
         for name in ("state", "s3", "tmp", "tls"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not (self._tls / "client.pem").exists():
-            folder = str(self._tls)
-            certificate = [str(self.python), "-m", "trustme", "--quiet", "--dir", folder, "--identities", "127.0.0.1"]
-            subprocess.run(certificate, check=True)
+            certificate = [str(self.python), "-P", "-m", "trustme", "--quiet", "--identities", "127.0.0.1"]
+            subprocess.run([*certificate, "--dir", str(self._tls)], check=True)
         options = ["--bind", f"127.0.0.1:{self.port}", "--workers", "0", "--keep-alive", "75"]
         options += ["--certfile", str(self._tls / "server.pem"), "--keyfile", str(self._tls / "server.key")]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [self.python, "-m", "hypercorn", f"{program}:app", *options],
+                [self.python, "-P", "-m", "hypercorn", f"{program}:app", *options],
                 env=self._emulator_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

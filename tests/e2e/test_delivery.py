@@ -36,7 +36,7 @@ LOCKED = (
 )
 STALE = (
     r"error: the plan for \w+ is out of date, as the state has changed since; nothing was done\. "
-    r"Plan again: \./deploy\.sh (?:deploy|bootstrap) dev"
+    r"Plan again: \./deploy\.sh (?:deploy|plan|bootstrap) dev"
 )
 
 

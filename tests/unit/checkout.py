@@ -11,7 +11,7 @@ MODULES = (settings, environment)
 
 
 def backend(name: str, region: str = "us-east-1") -> str:
-    return f'key = "{name}/terraform.tfstate"\nregion = "{region}"\n'
+    return f'key = "{name}/terraform.tfstate"\nregion = "{region}"\nencrypt = true\nuse_lockfile = true\n'
 
 
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

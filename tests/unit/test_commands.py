@@ -110,6 +110,9 @@ def test_unknown_environment(verb: str) -> None:
         (["deplyo"], "", "unknown verb or environment: deplyo"),
         (["staging"], "", "unknown verb or environment: staging"),
         (["--frob"], "", "unexpected argument: --frob"),
+        (["--allow-data-loss", "prod"], "", "the verb or the environment comes first"),
+        (["restore", "dev", "--key", ""], "restore", "argument --key: it is empty"),
+        (["restore", "dev", "--key", "a", "--version", ""], "restore", "argument --version: it is empty"),
         (["check"], "check", "the following arguments are required: FILE"),
         (["unlock"], "unlock", "the following arguments are required: ENV, ID"),
         (["unlock", "dev"], "unlock", "the following arguments are required: ID"),
@@ -176,7 +179,9 @@ def test_every_verb_has_help_and_code(verb: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--help"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: ./deploy.sh {verb}")
+    usage = capsys.readouterr().out.splitlines()[0]
+    assert usage.startswith(f"usage: ./deploy.sh {verb}")
+    assert ("ENV" in usage) == any(argument.dest == "name" for argument in parser._actions)
     module, _, function = parser.get_default("work").partition(":")
     assert verb == "help" or callable(getattr(importlib.import_module(f"commands.{module}"), function))
 

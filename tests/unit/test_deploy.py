@@ -17,6 +17,8 @@ from commands.environment import Environment
 from commands.terminal import Refused
 from commands.terraform import Terraform
 
+from tests.unit.checkout import make
+
 ACCOUNT = "123456789012"
 SETTINGS: dict[str, Any] = {"environments": {"dev": {"memory_mb": 512}}}
 PLANNED = {"region": "us-east-1", "project_name": "ikerian-data-pipeline", "environments": {"dev": {"memory_mb": 512}}}
@@ -51,6 +53,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     monkeypatch.setattr(terraform_module, "ROOT", tmp_path)
     monkeypatch.setattr(smoke, "test", lambda pipeline: Double.done.append(f"smoke test of {pipeline.name}"))
     monkeypatch.setattr(Double, "done", [])
+    monkeypatch.setattr(deploy, "_locks", [])
     plan(monkeypatch)
     with moto.mock_aws():
         account = Account(boto3.Session(region_name="us-east-1"), ACCOUNT)
@@ -67,8 +70,8 @@ def plan(monkeypatch: pytest.MonkeyPatch, *changes: dict[str, Any], **variables:
 
 
 def options(**more: Any) -> argparse.Namespace:
-    defaults = {"environment": Environment("dev", SETTINGS), "allow_data_loss": False, "yes": False, "issue": False}
-    return argparse.Namespace(**defaults | more)
+    flags = {"allow_data_loss": False, "yes": False, "issue": False, "bootstrap": False, "id": "ID"}
+    return argparse.Namespace(**{"verb": "deploy", "environment": Environment("dev", SETTINGS)} | flags | more)
 
 
 def refusal(verb: Any, **more: Any) -> str:
@@ -106,7 +109,7 @@ def test_a_plan_of_other_settings_than_the_resolved_ones_is_not_applied(
             "Plan again: ./deploy.sh deploy dev"
         )
     assert "dev apply" not in done
-    assert not Run.on(Environment("dev", SETTINGS)).terraform().plan_file.exists()
+    assert not Run.on(options()).terraform().plan_file.exists()
 
 
 def test_a_saved_plan_is_applied_whatever_the_settings_say_by_now_unless_it_is_about_something_else(
@@ -157,11 +160,67 @@ def test_drift_is_told_by_the_exit_code_and_not_by_words(done: list[str], monkey
     assert "dev apply" not in done
 
 
+def test_what_is_to_be_tried_again_is_the_verb_that_failed(done: list[str]) -> None:
+    terraform = {verb: Run.on(options(verb=verb)).terraform() for verb in ("deploy", "plan", "apply", "destroy")}
+    assert {verb: (each.retry, each.replan) for verb, each in terraform.items()} == {
+        "deploy": ("./deploy.sh deploy dev", "./deploy.sh deploy dev"),
+        "plan": ("./deploy.sh plan dev", "./deploy.sh plan dev"),
+        "apply": ("./deploy.sh apply dev", "./deploy.sh plan dev"),
+        "destroy": ("./deploy.sh destroy dev", "./deploy.sh destroy dev"),
+    }
+
+
+def test_a_saved_plan_about_another_state_is_not_applied(done: list[str]) -> None:
+    deploy.plan_environment(options())
+    works = Run.on(options()).terraform()
+    works.state = "s3://other/dev/terraform.tfstate"
+    with pytest.raises(Refused) as refused:
+        works.plan_of_this_state()
+    assert str(refused.value) == (
+        "the saved plan is not about the state s3://other/dev/terraform.tfstate; nothing was done. "
+        "Plan again: ./deploy.sh deploy dev"
+    )
+    assert not works.plan_file.exists()
+
+
+def test_a_state_bucket_of_somebody_else_stops_every_verb(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> bool:
+        raise Refused("the state bucket belongs to another account")
+
+    monkeypatch.setattr(state, "has_bucket", refuse)
+    for verb in (deploy.deploy, deploy.bootstrap, deploy.plan_environment, deploy.apply, deploy.drift, deploy.destroy):
+        assert refusal(verb) == "the state bucket belongs to another account"
+    assert done == []
+
+
+def test_two_commands_do_not_work_in_one_checkout(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy.plan_environment(options())
+    deploy.plan_environment(options())  # by the same process, which bootstraps and deploys
+    monkeypatch.setattr(deploy, "_locks", [])  # as another process has it
+    assert refusal(deploy.plan_environment) == (
+        "another command is at work in this checkout. Wait for it to finish, or use another clone."
+    )
+
+
+def test_settings_of_bootstrap_do_not_contradict_the_environments(
+    done: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = make(tmp_path, monkeypatch)
+    monkeypatch.setattr(deploy, "ROOT", tmp_path)
+    monkeypatch.setattr(deploy, "BOOTSTRAP", tmp_path / "bootstrap")
+    (env / "bootstrap.tfvars").write_text('region = "eu-west-1"\n')
+    assert refusal(deploy.bootstrap) == (
+        "env/bootstrap.tfvars sets region, which comes from the files of the environments. Take it out there."
+    )
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_destroy_asks_and_takes_no_other_name(done: list[str], monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
-    monkeypatch.setattr(
-        state, "outputs", lambda *_: {"dev": {"force_destroy": True}, "prod": {"force_destroy": not kept}}
-    )
+    pipelines = [
+        argparse.Namespace(name="dev", force_destroy=True),
+        argparse.Namespace(name="prod", force_destroy=not kept),
+    ]
+    monkeypatch.setattr(state, "pipelines", lambda *_: pipelines)
     if kept:
         assert refusal(deploy.destroy, yes=True) == (
             "prod keeps its data. To delete that too, set force_destroy = true in env/dev.tfvars, run "

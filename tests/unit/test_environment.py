@@ -87,7 +87,7 @@ def test_a_file_without_environments_would_plan_dev_into_its_state(env: Path, wr
     assert refusal("prod") == expected[bool(written)]
 
 
-@pytest.mark.parametrize("written", ["environments = {}", "environments = null", 'environments = ["dev"]'])
+@pytest.mark.parametrize("written", ["environments = {}", "environments = null"])
 def test_environments_that_name_none(env: Path, written: str) -> None:
     (env / "dev.tfvars").write_text(written)
     assert refusal().startswith("env/dev.tfvars has no environments, ")
@@ -122,6 +122,51 @@ def test_a_file_that_cannot_be_read(env: Path) -> None:
 def test_a_backend_that_lacks_something(env: Path, missing: str) -> None:
     (env / "backend.hcl").write_text("\n".join(line for line in backend("dev").splitlines() if missing not in line))
     assert refusal() == f"env/backend.hcl has no {missing}. Add it; use that of prod as a template."
+
+
+BOTH = "must say encrypt = true and use_lockfile = true. Add what is missing."
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (
+            "use_lockfile = false",
+            "env/backend.hcl must say encrypt = true and use_lockfile = true. Add what is missing.",
+        ),
+        ("encrypt = false", "env/backend.hcl must say encrypt = true and use_lockfile = true. Add what is missing."),
+        (
+            'profile = "other"',
+            "env/backend.hcl sets profile, which the commands do not know, so that they and Terraform could look for "
+            "the state in different places. Take it out.",
+        ),
+        (
+            'key = "bootstrap/terraform.tfstate"',
+            "env/backend.hcl names the state of bootstrap, bootstrap/terraform.tfstate. Use a key of its own.",
+        ),
+    ],
+)
+def test_a_backend_that_leads_elsewhere(env: Path, changed: str, says: str) -> None:
+    kept = [line for line in backend("dev").splitlines() if not line.startswith(changed.partition(" ")[0])]
+    (env / "backend.hcl").write_text("\n".join([*kept, changed]))
+    assert refusal() == says
+
+
+def test_packages_are_not_taken_from_another_folder_than_they_are_built_into(env: Path) -> None:
+    (env / "dev.tfvars").write_text('packages_dir = "old"\nenvironments = { dev = {} }')
+    assert refusal() == "env/dev.tfvars sets packages_dir, but the commands build into build/. Take it out."
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ('environments = { dev = "queue" }', "environments.dev must be an object, in braces."),
+        ("environments = 7", "environments must be a map, in braces."),
+    ],
+)
+def test_settings_of_the_wrong_shape(env: Path, written: str, says: str) -> None:
+    (env / "dev.tfvars").write_text(written)
+    assert refusal() == f"env/dev.tfvars: {says}"
 
 
 def test_one_region_for_resources_and_state(env: Path) -> None:
@@ -294,11 +339,9 @@ def test_a_file_that_terraform_finds_by_itself_is_refused_by_name(env: Path, fol
     )
 
 
-@pytest.mark.parametrize(
-    ("data_dir", "root"), [(".terraform", "."), (".terraform-bootstrap", "bootstrap"), ("elsewhere", ".")]
-)
+@pytest.mark.parametrize("data_dir", [".terraform", ".terraform-bootstrap", "elsewhere"])
 def test_a_workspace_that_was_selected_is_refused_by_name(
-    env: Path, monkeypatch: pytest.MonkeyPatch, data_dir: str, root: str
+    env: Path, monkeypatch: pytest.MonkeyPatch, data_dir: str
 ) -> None:
     if data_dir == "elsewhere":
         monkeypatch.setenv("TF_DATA_DIR", data_dir)
@@ -308,5 +351,5 @@ def test_a_workspace_that_was_selected_is_refused_by_name(
     (env.parent / data_dir / "environment").write_text("staging")
     assert refusal() == (
         "the workspace staging is selected, which has a state of its own. Go back: "
-        f"terraform -chdir={root} workspace select default"
+        f"rm {env.parent / data_dir / 'environment'}"
     )

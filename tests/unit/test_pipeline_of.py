@@ -16,6 +16,7 @@ from botocore.exceptions import EndpointConnectionError
 from commands import __main__, aws, environment, settings, state
 from commands.terminal import Refused
 
+from . import checkout
 from .pipeline import outputs, refuse, signals_fixture  # noqa: F401 - a fixture
 
 FILES: dict[str, dict[str, Any]] = {
@@ -46,7 +47,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             entries = "".join(f"  {one} = {{}}\n" for one in file["environments"])
             (tmp_path / f"env/{name}.tfvars").write_text(f"environments = {{\n{entries}}}\n")
             backend = "backend" if name == "dev" else f"{name}-backend"
-            (tmp_path / f"env/{backend}.hcl").write_text(f'key = "{name}/terraform.tfstate"\nregion = "us-east-1"\n')
+            (tmp_path / f"env/{backend}.hcl").write_text(checkout.backend(name))
             if file["state"] is not None:
                 pipelines = {one: outputs(f"queue of {one}", "") for one in file["state"]}
                 content = {"version": 4, "outputs": {"pipelines": {"value": pipelines}} if pipelines else {}}

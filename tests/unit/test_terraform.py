@@ -62,7 +62,9 @@ def on(target: str, folder: Path, **more: Any) -> Terraform:
         account,
         [],
         [],
+        state="s3://bucket/key",
         retry=f"./deploy.sh {'bootstrap' if target == 'bootstrap' else 'deploy'} dev",
+        replan="./deploy.sh plan dev",
         unlock=f"./deploy.sh unlock dev {{id}}{option}",
         **more,
     )
@@ -92,7 +94,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             STALE,
             "dev",
             "the plan for dev is out of date, as the state has changed since; nothing was done. "
-            "Plan again: ./deploy.sh deploy dev",
+            "Plan again: ./deploy.sh plan dev",
         ),
         (
             TAKEN,
@@ -217,6 +219,10 @@ def test_the_provider_comes_from_a_mirror_that_has_the_locked_version(
     assert provider_source({"HOME": str(tmp_path)}) in (found, {"TF_CLI_ARGS_init": f"-plugin-dir={named}"})
     assert provider_source({"TF_PROVIDER_MIRROR": str(named)}) == {"TF_CLI_ARGS_init": f"-plugin-dir={named}"}
     assert provider_source({"TF_CLI_ARGS_init": "-plugin-dir=/mine"}) == {}
+    spaced = named.rename(tmp_path / "my mirror")
+    assert provider_source({"TF_PROVIDER_MIRROR": str(spaced)}) == {"TF_CLI_ARGS_init": f"'-plugin-dir={spaced}'"}
+    with pytest.raises(Refused, match=r"^TF_PROVIDER_MIRROR is .*/old, which does not hold version 5\.100\.0"):
+        provider_source({"TF_PROVIDER_MIRROR": str(tmp_path / "old")})
 
 
 def test_without_a_mirror_the_provider_is_downloaded_once_for_all_folders(

@@ -39,12 +39,12 @@ ACTIONS = {
 }
 
 
-def explain(error: Exception, pipeline: Pipeline) -> str:
+def explain(error: Exception, pipeline: Pipeline | None = None) -> str:
     """Return cause and remedy of a call to AWS that failed, in one line."""
     if isinstance(error, IncompleteReadError):
         return "an answer of AWS broke off. Run this again."
     if isinstance(error, ParamValidationError):
-        return f"AWS takes no such value: {str(error).splitlines()[-1]}. Correct the options."
+        return f"AWS does not accept that value: {str(error).splitlines()[-1]}. Correct the options."
     if not isinstance(error, ClientError):
         return aws.explain(error)
     code, call = error.response["Error"]["Code"], error.operation_name
@@ -56,7 +56,7 @@ def explain(error: Exception, pipeline: Pipeline) -> str:
         return aws.explain(error)
     if code in THROTTLED:
         return f"AWS keeps throttling {call}. Wait a little, or lower --rate, then run this again."
-    if code in ABSENT:
+    if code in ABSENT and pipeline:
         again = f"./deploy.sh deploy {pipeline.file}"
         return f"{call} finds nothing ({code}). If {pipeline.name} was destroyed, deploy it again: {again}"
     return f"{call} failed ({code}). Try again; if it stays, AWS says: {error.response['Error'].get('Message', '')}"

@@ -100,11 +100,14 @@ def remove_orphans(pipeline: Pipeline, ledger: Ledger) -> int:
     removed = 0
     for key in ledger.keys("select key from found where verdict = 'orphaned'"):
         pause(0)
-        if key.endswith(".json") and head(pipeline, pipeline.raw, key):
+        if not key.endswith(".json"):  # the function did not write it
+            say(f"Not deleted, as the pipeline did not make it: {printable(key)}")
+            continue
+        if head(pipeline, pipeline.raw, key):
             continue
         pipeline.s3.delete_object(Bucket=pipeline.processed, Key=key)
         removed += 1
-        if key.endswith(".json") and head(pipeline, pipeline.raw, key):
+        if head(pipeline, pipeline.raw, key):
             send(pipeline, [notification(pipeline.raw, key)])
     return removed
 
@@ -176,7 +179,7 @@ COPY_PART_BYTES = 512 * 1024**2
 def restore(pipeline: Pipeline, options: argparse.Namespace) -> int:
     """Bring back an upload that was deleted, or an older version of one. Returns 0. Raises Refused."""
     key = options.key
-    if options.version:
+    if options.version is not None:
         copy_version(pipeline, key, options.version)
         print(f"{printable(key)} has the content of version {options.version} again, as a new upload.")
         return 0
@@ -190,7 +193,7 @@ def restore(pipeline: Pipeline, options: argparse.Namespace) -> int:
         )
     try:
         send(pipeline, [notification(pipeline.raw, key)])  # S3 sends none when a delete marker is removed
-    except STOPS:
+    except BaseException:
         say(f"{printable(key)} is no longer deleted. To process it: ./deploy.sh audit {pipeline.name} --repair")
         raise
     print(f"{printable(key)} is no longer deleted, and was sent through the pipeline.")
@@ -201,7 +204,8 @@ def newest_delete_marker(pipeline: Pipeline, key: str) -> str:
     """Return the version ID of the delete marker that hides an upload with versions, empty if there is none."""
     marker, versions = "", 0
     for page in pipeline.s3.get_paginator("list_object_versions").paginate(Bucket=pipeline.raw, Prefix=key):
-        marker += "".join(m["VersionId"] for m in page.get("DeleteMarkers", []) if m["Key"] == key and m["IsLatest"])
+        newest = (m["VersionId"] for m in page.get("DeleteMarkers", []) if m["Key"] == key and m["IsLatest"])
+        marker = marker or next(newest, "")
         versions += sum(version["Key"] == key for version in page.get("Versions", []))
         others = [
             each["Key"] for each in page.get("Versions", []) + page.get("DeleteMarkers", []) if each["Key"] != key
