@@ -1262,9 +1262,10 @@ def test_an_answer_that_breaks_off_is_not_blamed_on_the_credentials(
 
 
 def test_a_value_that_aws_does_not_take_is_not_blamed_on_the_credentials(run: Callable[..., Run]) -> None:
-    assert run("restore", "--key", "", "--version", "1").errors == (
-        "error: AWS takes no such value: Invalid length for parameter Key, value: 0, valid min length: 1. "
-        "Correct the options.\n"
+    answer = run("audit", "--inventory", "s3://no bucket/raw/audit/2026-01-31T00-00Z/manifest.json")
+    assert re.fullmatch(
+        r'error: AWS does not accept that value: .*Invalid bucket name "no bucket".* Correct the options\.\n',
+        answer.errors,
     )
 
 
