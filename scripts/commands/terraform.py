@@ -126,7 +126,7 @@ class Terraform:
             if "NoSuchKey" in self.errors:
                 return False
             raise Refused(
-                f"{self.target} stays locked; Terraform's message is above. Most often the lock ID is not the one that "
+                f"{self.target} stays locked. Terraform's message is above; most often the lock ID is not the one that "
                 "the refused command printed last."
             )
 
