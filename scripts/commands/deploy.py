@@ -274,7 +274,8 @@ def drift(options: argparse.Namespace) -> int:
     if options.issue:
         print(drift_issue.keep(run.environment.name, summary.text() if summary.changes else ""), flush=True)
     if summary.changes:
-        raise Refused(f"AWS has drifted from the code: the differences are above. To restore it: {terraform.retry}")
+        restore = f"./deploy.sh deploy {run.environment.name}"
+        raise Refused(f"AWS has drifted from the code: the differences are above. To restore it: {restore}")
     return 0
 
 

@@ -74,7 +74,7 @@ def options(**more: Any) -> argparse.Namespace:
     return argparse.Namespace(**{"verb": "deploy", "environment": Environment("dev", SETTINGS)} | flags | more)
 
 
-def refusal(verb: Any, **more: Any) -> str:
+def refusal(verb: Any, /, **more: Any) -> str:
     with pytest.raises(Refused) as refused:
         verb(options(**more))
     return str(refused.value)
@@ -153,7 +153,7 @@ def test_a_plan_that_deletes_data_is_applied_only_by_who_says_so(
 def test_drift_is_told_by_the_exit_code_and_not_by_words(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert deploy.drift(options()) == 0
     plan(monkeypatch, {"address": "a.b", "type": "a", "change": {"actions": ["update"]}})
-    assert refusal(deploy.drift) == (
+    assert refusal(deploy.drift, verb="drift") == (
         "AWS has drifted from the code: the differences are above. To restore it: ./deploy.sh deploy dev"
     )
     assert done.count("dev plan") == 2
