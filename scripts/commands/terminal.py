@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,10 +40,33 @@ class Interrupted(Exception):  # noqa: N818
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopping(threading.Event):
-    """Set when a run is to stop at the next safe place. number: the signal that told it to."""
+class Stopping:
+    """Set when a run is to stop at the next safe place. number: the signal that told it to.
 
-    number: int = signal.SIGINT
+    A signal handler sets it, so it takes no lock, as threading.Event does: the handler would wait for ever for one that
+    the same thread holds.
+    """
+
+    def __init__(self) -> None:
+        self.number: int = signal.SIGINT
+        self._is_set = False
+        self._reading, self._writing = os.pipe()
+
+    def set(self) -> None:
+        """Tell the run to stop."""
+        self._is_set = True
+        os.write(self._writing, b"!")
+
+    def clear(self) -> None:
+        """Begin anew."""
+        if self._is_set:
+            os.read(self._reading, 1024)
+            self._is_set = False
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it is set, which it may become meanwhile."""
+        select.select([self._reading], [], [], seconds)
+        return self._is_set
 
 
 stopping = Stopping()
