@@ -35,6 +35,7 @@ class Run:
     unlock: str = ""  # the command that releases a lock, if it is not the verb of that name
     packages: Path = PACKAGES
     log: Path | None = None
+    provider: str = ""  # where one runs that Terraform attaches to, if it is not to start its own
 
     @classmethod
     def on(cls, options: argparse.Namespace, *, deployed: bool = True) -> Run:
@@ -67,6 +68,7 @@ class Run:
             replan=f"./deploy.sh plan {name}" if self.verb == "apply" else retry,
             unlock=self.unlock or f"./deploy.sh unlock {name} {{id}}",
             log=self.log,
+            provider=self.provider,
         )
 
     def bootstrap(self) -> Terraform:
@@ -220,10 +222,7 @@ def bootstrap_account(run: Run, *, data_loss: bool) -> None:
 def plan_environment(options: argparse.Namespace) -> int:
     """Show what a deploy would change, and keep the plan for apply."""
     run = Run.on(options)
-    run.build()
-    terraform = run.terraform()
-    terraform.init()
-    show_plan(run, terraform, "-lock=false")  # it changes nothing, and whoever plans may not be allowed to lock
+    plan_anew(run, "-lock=false")  # it changes nothing, and whoever plans may not be allowed to lock
     print(f"\nTo apply exactly this: ./deploy.sh apply {run.environment.name}")
     return 0
 
@@ -257,19 +256,22 @@ def deploy(options: argparse.Namespace) -> int:
 
 def apply_new_plan(run: Run, *, data_loss: bool) -> None:
     """Build, plan and apply an environment whose state bucket is there."""
+    terraform, summary = plan_anew(run)
+    change(terraform, summary, data_loss=data_loss)
+
+
+def plan_anew(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
+    """Build, plan an environment whose state bucket is there, and show the plan; return that with its Terraform."""
     run.build()
     terraform = run.terraform()
     terraform.init()
-    change(terraform, show_plan(run, terraform), data_loss=data_loss)
+    return terraform, show_plan(run, terraform, *options)
 
 
 def drift(options: argparse.Namespace) -> int:
     """Say whether AWS is as the code describes it. Returns 1 when it is not."""
     run = Run.on(options)
-    run.build()
-    terraform = run.terraform()
-    terraform.init()
-    summary = show_plan(run, terraform, "-lock=false")
+    terraform, summary = plan_anew(run, "-lock=false")
     terraform.forget_plan()
     if options.issue:
         print(drift_issue.keep(run.environment.name, summary.text() if summary.changes else ""), flush=True)

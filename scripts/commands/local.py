@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
@@ -10,16 +11,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import python_env
+from local_aws import provider
 from local_aws.process import LocalAws, is_foreign, port_from_environment
 
 from commands import sample, state
 from commands.deploy import Run, apply_new_plan
-from commands.environment import Environment
+from commands.environment import Environment, data_dir
 from commands.settings import ROOT
 from commands.terraform import check_version
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 
 def local(options: argparse.Namespace) -> int:
@@ -28,6 +31,7 @@ def local(options: argparse.Namespace) -> int:
     if not options.stop:
         check_version()  # before anything is installed
     python_env.make(ROOT / ".venv/local-aws", ROOT / "scripts/local_aws/requirements.txt")
+    provider.install()
     exports = settings_for_a_shell(aws)
     use(aws)
     if options.stop:
@@ -64,9 +68,29 @@ def run_sample(aws: LocalAws, options: argparse.Namespace) -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         run = replace(run, packages=ROOT / ".local/build")
     state.make_bucket(run.environment, run.account)  # bare: nobody else can reach it
-    apply_new_plan(run, data_loss=False)
+    with attached(run) as run:
+        apply_new_plan(run, data_loss=False)
     (pipeline,) = state.pipelines(run.environment, run.account)
     sample.run(pipeline)
+
+
+@contextlib.contextmanager
+def attached(run: Run) -> Iterator[Run]:
+    """Start the provider once for all that Terraform does, which would take longer to start it than to do its work."""
+    executable = provider.executable(data_dir())
+    if not executable:
+        run.terraform().init()  # installs it
+        executable = provider.executable(data_dir())
+    if not executable:
+        yield run
+        return
+    types = provider.types_in(ROOT) | state.resource_types(run.environment, run.account)
+    log = data_dir() / "provider.log"
+    started = provider.Provider.start(executable, types, root=ROOT, environment=dict(os.environ), log=log)
+    try:
+        yield replace(run, provider=started.attach)
+    finally:
+        started.stop()
 
 
 def use(aws: LocalAws) -> None:

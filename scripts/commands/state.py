@@ -68,7 +68,7 @@ def is_bootstrapped(environment: Environment, account: Account) -> bool:
     except ClientError as error:
         # GitHub's roles may not read it; bootstrap has made them.
         return error.response["Error"]["Code"] not in MISSING
-    return "state_bucket_name" in _outputs(found["Body"], f"s3://{bucket}/{BOOTSTRAP_KEY}")
+    return "state_bucket_name" in _parsed(found["Body"], f"s3://{bucket}/{BOOTSTRAP_KEY}")["outputs"]
 
 
 @dataclass(frozen=True)
@@ -136,25 +136,39 @@ def outputs(environment: Environment, account: Account, name: str = "") -> dict[
 
     name: what the answer is about, if it is an entry of the environment.
     """
+    found = _read(environment, account)
+    if found is None:
+        raise never_deployed(environment, account, name)
+    return dict(found["outputs"].get("pipelines", {}).get("value", {}))
+
+
+def resource_types(environment: Environment, account: Account) -> set[str]:
+    """Return the types of what an environment's state holds; none when it was never deployed. Raises Refused."""
+    return {resource["type"] for resource in (_read(environment, account) or {}).get("resources", [])}
+
+
+def _read(environment: Environment, account: Account) -> dict[str, Any] | None:
+    """Return an environment's state, None when it was never deployed. Raises Refused."""
     bucket, key = environment.state_bucket(account.id), environment.state_key
     try:
         found = account.client("s3").get_object(Bucket=bucket, Key=key, ExpectedBucketOwner=account.id)
     except ClientError as error:
         if error.response["Error"]["Code"] in MISSING:
-            raise never_deployed(environment, account, name) from None
+            return None
         raise Refused(
             f"the state s3://{bucket}/{key} cannot be read: {reason(error)}. "
             "These credentials need s3:GetObject on it and s3:ListBucket on its bucket."
         ) from None
     except BotoCoreError as error:
         raise Refused(f"the state s3://{bucket}/{key} cannot be read: {reason(error)}. Try again.") from None
-    return dict(_outputs(found["Body"], f"s3://{bucket}/{key}").get("pipelines", {}).get("value", {}))
+    return _parsed(found["Body"], f"s3://{bucket}/{key}")
 
 
-def _outputs(body: Any, where: str) -> dict[str, Any]:
-    """Return the outputs in a state. Raises Refused when it is damaged."""
+def _parsed(body: Any, where: str) -> dict[str, Any]:
+    """Return a state. Raises Refused when it is damaged."""
     try:
-        return dict(json.load(body)["outputs"])
+        state = dict(json.load(body))
+        return state | {"outputs": dict(state["outputs"])}
     except (ValueError, KeyError, TypeError):
         raise Refused(
             f"the state {where} is damaged. Bring an older version of it back, as README.md says under Go back."

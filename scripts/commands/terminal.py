@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ class Interrupted(Exception):  # noqa: N818
     """A run stopped at a safe place, as it was told to. What was done so far is kept."""
 
 
+FOLLOW_SECONDS, LINE = 1.0, 80  # how often, and how much of it at most
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -107,13 +109,37 @@ def step(name: str, log: Path | None = None) -> Iterator[None]:
         return
     print(f"{name:34}", end="", flush=True)
     try:
-        yield
+        with following(name, log):
+            yield
     except Exception:
         print("failed\n", flush=True)
         say("\n".join(log.read_text(errors="replace").splitlines()[-40:]))
         say(f"The end of the output is above, all of it in {log}.")
         raise
     print(f"{time.monotonic() - began:4.0f} s", flush=True)
+
+
+@contextmanager
+def following(name: str, log: Path) -> Iterator[None]:
+    """Show the last line of a log beside a name while it lasts, on a terminal: what is waited for."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(FOLLOW_SECONDS):
+            line = log.read_text(errors="replace").rstrip().rpartition("\n")[2]
+            print(f"\r\x1b[K{name:34}{printable(line)[-LINE:]}", end="", flush=True)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        print(f"\r\x1b[K{name:34}", end="", flush=True)
 
 
 def confirm(question: str, name: str) -> None:

@@ -1,8 +1,4 @@
-"""Terraform, working on one root module with one state.
-
-python -m commands.terraform ARGUMENTS... runs Terraform as the tests need it: with the provider from where it can be
-had. Works on a bare Python 3.12.
-"""
+"""Terraform, working on one root module with one state. Works on a bare Python 3.12."""
 
 from __future__ import annotations
 
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
 COLOURS, FRAME = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"^[╷│╵ ]+", re.MULTILINE)
 INSTALL = "from https://developer.hashicorp.com/terraform/install"
 OLDEST = (1, 11)
+NOT_THE_CALLERS = ("PYTHONPATH", "TF_REATTACH_PROVIDERS", "TF_WORKSPACE")
 MIRRORS = ("/usr/local/share/*", "/usr/local/share/*/*", "/usr/share/*", "/usr/share/*/*", "/opt/*", "/opt/*/*")
 
 
@@ -40,6 +37,7 @@ class Terraform:
     target: what people call what it works on: dev, prod, bootstrap. backend, variables: options of init and of plan.
     state: where its state is. precious: what a plan may not delete unasked. log: where output goes in place of the
     terminal. retry, replan, unlock: the commands that try again, plan again, and release a lock, with {id} for its ID.
+    provider: how to attach to one that runs already; empty: Terraform starts its own.
     """
 
     target: str
@@ -54,6 +52,7 @@ class Terraform:
     unlock: str
     precious: str = "data"
     log: Path | None = None
+    provider: str = ""
     lock_timeout: str = "15m" if os.environ.get("CI") else "30s"  # in CI nobody is there to try again
     errors: str = field(default="", init=False)  # of the last command
 
@@ -185,7 +184,8 @@ class Terraform:
         return ""
 
     def _environment(self) -> dict[str, str]:
-        return environment(self.account.environment()) | {"TF_DATA_DIR": str(self.data_dir)}
+        attached = {"TF_REATTACH_PROVIDERS": self.provider} if self.provider else {}
+        return environment(self.account.environment()) | {"TF_DATA_DIR": str(self.data_dir)} | attached
 
     def _run(self, *arguments: str) -> int:
         """Run Terraform; keep its errors. Returns its exit code. Raises Stopped, after it has ended, on a signal."""
@@ -274,7 +274,7 @@ def environment(caller: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in caller.items()
-        if not name.startswith(("TF_VAR_", "TF_AWS_")) and name not in ("TF_WORKSPACE", "PYTHONPATH")
+        if not name.startswith(("TF_VAR_", "TF_AWS_")) and name not in NOT_THE_CALLERS
     }
     # A configuration file that is named but missing makes Terraform warn at every command.
     if not Path(kept.get("TF_CLI_CONFIG_FILE", "/")).exists():
@@ -290,8 +290,7 @@ def provider_source(caller: Mapping[str, str]) -> dict[str, str]:
     """
     if "-plugin-dir" in caller.get("TF_CLI_ARGS_init", ""):
         return {}
-    locked = re.search(r'^ *version *= *"(.*)"', (ROOT / ".terraform.lock.hcl").read_text(), re.MULTILINE)
-    version = locked[1] if locked else "?"
+    version = locked_version()
     named = caller.get("TF_PROVIDER_MIRROR")
     usual = [path for pattern in (*MIRRORS, "~/.terraform.d/*") for path in _folders(pattern)]
     for folder in [Path(named).expanduser().absolute()] if named else usual:
@@ -307,6 +306,12 @@ def provider_source(caller: Mapping[str, str]) -> dict[str, str]:
     cache = Path(caller.get("TF_PLUGIN_CACHE_DIR") or ROOT / ".local/terraform-plugins").expanduser().absolute()
     cache.mkdir(parents=True, exist_ok=True)
     return {"TF_PLUGIN_CACHE_DIR": str(cache)}
+
+
+def locked_version() -> str:
+    """Return the version of the AWS provider that the lock file names."""
+    locked = re.search(r'^ *version *= *"(.*)"', (ROOT / ".terraform.lock.hcl").read_text(), re.MULTILINE)
+    return locked[1] if locked else "?"
 
 
 def _folders(pattern: str) -> list[Path]:
@@ -330,16 +335,3 @@ def check_version() -> None:
         raise Refused(f"terraform version fails. Get Terraform 1.11 or newer {INSTALL}") from None
     if number < OLDEST:
         raise Refused(f"Terraform 1.11 is needed, found {version}. Get it {INSTALL}")
-
-
-def main(arguments: list[str]) -> None:
-    """Become Terraform."""
-    try:
-        check_version()
-    except Refused as refused:
-        sys.exit(f"error: {refused}")
-    os.execvpe("terraform", ["terraform", *arguments], environment(os.environ))  # noqa: S606 - no shell is wanted
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

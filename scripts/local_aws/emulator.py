@@ -10,6 +10,9 @@ Calls: the file CALLS_LOG gets a line for each principal and action that IAM all
 
 Idle clients: one that keeps its connection open would hold up the stop for longer than anybody waits.
 
+HTTP/2: not offered, as by AWS's own endpoints for these services. The emulator's server would close a connection after
+1,000 requests, with others on their way.
+
 Open files: as many as the machine allows, for many connections.
 """
 
@@ -23,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hypercorn.config import Config
 from ministack.app import app as app
 from ministack.core import iam_evaluator
 from ministack.services import lambda_svc, s3
@@ -67,6 +71,7 @@ def _evaluate_and_record(context: Any, *policies: Any) -> Any:
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 with contextlib.suppress(ValueError, OSError):
     resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))
+Config.alpn_protocols = ["http/1.1"]
 constants.SSL_SHUTDOWN_TIMEOUT = 1.0  # seconds
 lambda_svc.invoke_async_with_retry = _invoke_alias
 s3._get_object = _get_part

@@ -36,6 +36,7 @@ ACCOUNTS = {
     "test_deploy_roles.py": "deploy roles",
     "test_from_scratch.py": "from scratch",
     "test_going_back.py": "going back",
+    "test_operate_chaos.py": "chaos",
     "test_readme.py": "fork",
     "test_workflows.py": "fork",
 }
@@ -65,12 +66,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def as_a_person(aws: LocalAws) -> dict[str, str]:
+    """Return the environment in which a person runs ./deploy.sh local, with one difference: the port."""
+    environment = os.environ | {"LOCAL_AWS_PORT": str(aws.port)}
+    environment.pop("TERRAFORM_PROVIDERS", None)  # the tests' own providers
+    return environment
+
+
 def deploy(aws: LocalAws, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ./deploy.sh as a person would, with one difference: the port of the local AWS."""
+    """Run ./deploy.sh as a person would."""
     return subprocess.run(
         ["./deploy.sh", *arguments],
         cwd=ROOT,
-        env=os.environ | {"LOCAL_AWS_PORT": str(aws.port)} | environment,
+        env=as_a_person(aws) | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -50,10 +50,16 @@ SETTINGS = {
 }
 
 
-def fresh_copy(folder: Path) -> Path:
-    """Return a copy of this repository as a clone has it, with settings that the tests know: a fork has its own."""
+def fresh_copy(folder: Path, *, installed: bool = True) -> Path:
+    """Return a copy of this repository as a clone has it, with settings that the tests know: a fork has its own.
+
+    installed: with packages for the commands and for the function, as after a first command.
+    """
     copy = folder / "clone"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
+    if installed:
+        (copy / ".venv").symlink_to(ROOT / ".venv")
+        shutil.copytree(ROOT / "build", copy / "build")
     for file in copy.glob("env/*"):
         if not file.name.startswith("local"):
             file.unlink()
@@ -288,8 +294,9 @@ class Runner:
         job, run, known = WORKFLOWS[workflow]["jobs"][job_name], Run(), self.context(context)
         has_credentials = False
         # Every job starts on a new machine. Only what took time to download is kept.
-        for folder in ("build", ".terraform", ".terraform-bootstrap"):
+        for folder in (".terraform", ".terraform-bootstrap"):
             shutil.rmtree(self.copy / folder, ignore_errors=True)
+        (self.copy / "build/function.zip").unlink(missing_ok=True)
         summary = self.copy.parent / "summary.md"
         summary.write_text("")
         for step in job["steps"]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import BOTH, ROOT, UNSUPPORTED
+from conftest import BOTH, UNSUPPORTED
 from delivery import empty_account, fresh_copy
 
 
@@ -14,7 +14,6 @@ def test_both_environments_come_up_in_an_empty_account(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     copy = fresh_copy(tmp_path)
-    (copy / "build").symlink_to(ROOT / "build")
     (copy / "backend.tf").unlink()  # the time is that of the environments, not of a state bucket
     (copy / "both.auto.tfvars.json").write_text(json.dumps(UNSUPPORTED | {"environments": BOTH}))
     with empty_account() as account:

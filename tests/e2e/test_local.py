@@ -10,7 +10,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Pipeline, Trap, deploy, free_port, is_false_drift, processes_of, terraform, wait_for
+from conftest import (
+    ROOT,
+    Pipeline,
+    Trap,
+    as_a_person,
+    deploy,
+    free_port,
+    is_false_drift,
+    processes_of,
+    terraform,
+    wait_for,
+)
 from delivery import PATIENTS, fresh_copy
 from local_aws.process import LocalAws
 
@@ -89,13 +100,12 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run, tmp_p
     for file in copy.glob("env/*"):
         if "local" not in file.name:
             file.write_text("none of the business of local")
-    (copy / ".venv").symlink_to(ROOT / ".venv")
     other = LocalAws(port=free_port(), root=copy)
     try:
         run = subprocess.Popen(
             ["./deploy.sh", "local"],
             cwd=copy,
-            env=os.environ | {"LOCAL_AWS_PORT": str(other.port)},
+            env=as_a_person(other),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -40,12 +40,16 @@ BEFORE = commands(PART)  # what has to be done first, whatever the way
 
 def follow(way: str, account: Account, folder: Path) -> list[str]:
     """Type the commands of a way; return what each block prints. Stops at the first command that fails."""
-    copy, printed = fresh_copy(folder), []
+    environment, printed = account.environment(), []
+    is_newcomer = way == "By deploy.sh"  # with nothing installed, nor a provider that runs already
+    copy = fresh_copy(folder, installed=not is_newcomer)
+    if is_newcomer:
+        environment.pop("TERRAFORM_PROVIDERS", None)
     for block in BEFORE + commands(way, in_part=PART):
         run = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", block],
             cwd=copy,
-            env=account.environment(),
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from commands.__main__ import parser
-from conftest import ROOT
 from delivery import (
     PATIENTS,
     SETUP,
@@ -24,6 +23,7 @@ from delivery import (
     text,
     value,
 )
+from parts import OTHERS, PARTS
 
 from tests.unit.github import GitHub, serving
 
@@ -103,12 +103,22 @@ def test_only_jobs_of_a_github_environment_come_near_credentials(workflow: str, 
     environment = job.get("environment", {})
     environment = environment.get("name") if isinstance(environment, dict) else environment
     assert environment == ENVIRONMENTS.get(f"{workflow}/{name}")
+    # A cache is filled by jobs that run whatever a branch holds.
+    assert ("inputs.cache" in setup_inputs(job, PROD_TOO)) == (not environment)
     if not environment:
         assert "secrets." not in json.dumps(job)
         assert job["permissions"] == {"contents": "read"}
-        assert setup_inputs(job, PROD_TOO) == {}
-        part = f" {name}" if workflow == "tests-of-the-tests" else ""
-        assert commands(job) == [f"./tests/run.sh{part}"]
+        assert setup_inputs(job, PROD_TOO) == {"inputs.cache": "true"}
+
+
+@each_job
+def test_tests_run_in_whole(workflow: str, name: str, job: Any) -> None:
+    if workflow == "tests-of-the-tests":
+        assert commands(job) == [f"./tests/run.sh {name}"]
+    elif name == "test":
+        assert commands(job) == ['./tests/run.sh "$PART"']
+        assert job["steps"][-1]["env"] == {"PART": "${{ matrix.part }}"}
+        assert job["strategy"]["matrix"] == {"part": [*PARTS]}
 
 
 @each_job
@@ -193,14 +203,14 @@ def test_concurrency_groups_hold_apart_what_is_apart() -> None:
     assert len(set(groups)) == len(groups)
     for name, job in WORKFLOWS["pull-request"]["jobs"].items():
         assert text(job["concurrency"]["group"], one) != text(job["concurrency"]["group"], other), name
-    assert not any("${{" in job["concurrency"]["group"] for job in WORKFLOWS["deploy"]["jobs"].values())
+    for job in WORKFLOWS["deploy"]["jobs"].values():
+        assert ("-${{ matrix.part }}" in job["concurrency"]["group"]) == ("strategy" in job)
+        assert "${{" not in job["concurrency"]["group"].removesuffix("${{ matrix.part }}")
 
 
 @each_job
 def test_every_command_is_one_that_people_use(workflow: str, name: str, job: Any) -> None:
-    verbs = parser().verbs
-    parts = " ".join(re.findall(r"^\w*parts='(.+)'$", (ROOT / "tests/run.sh").read_text(), re.MULTILINE)).split()
-    known = {"./deploy.sh": verbs, "./tests/run.sh": parts}
+    known = {"./deploy.sh": [*parser().verbs], "./tests/run.sh": [*PARTS, *OTHERS, '"$PART"']}
     for command in commands(job):
         assert "${{" not in command
         tool, *arguments = command.split()

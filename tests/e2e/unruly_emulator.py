@@ -58,9 +58,11 @@ def _notify_late_and_twice(*arguments: Any, **named: Any) -> None:
 def _run_batch_and_return_soon(
     mapping: Any, function: Any, event: Any, batch: list[dict[str, Any]], *queue: Any
 ) -> None:
-    _run_batch(mapping, function, event, batch, *queue)
-    for message in batch:  # those that are through are deleted
-        message["visible_at"] = time.time() + REDELIVERY_SECONDS
+    try:
+        _run_batch(mapping, function, event, batch, *queue)
+    finally:  # however a run ends; those that are through are deleted
+        for message in batch:
+            message["visible_at"] = time.time() + REDELIVERY_SECONDS
 
 
 def _execute_when_there_is_room(function: dict[str, Any], event: Any) -> Any:

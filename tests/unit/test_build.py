@@ -19,6 +19,8 @@ from commands.build import ROOT, build
 build(ROOT / "build", ["arm64"])
 """
 
+pytestmark = pytest.mark.slow
+
 
 def build(checkout: Path, *command: str, **environment: str) -> dict[str, str]:
     """Build in a copy of the project; return the packages' digests by name."""

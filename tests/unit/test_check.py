@@ -574,6 +574,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "says", "megabytes"),
     [

@@ -23,6 +23,8 @@ from lambda_function import Work, process_object
 
 from .conftest import processed
 
+pytestmark = pytest.mark.slow
+
 
 class Killed(BaseException):
     """The process of an invocation has ended: no request of it reaches S3 any more."""

@@ -76,12 +76,14 @@ def expected(data: bytes) -> list[tuple[str, str]]:
 AT_ONCE = st.sampled_from([1, 20, 64, 300, 5000])
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(pieces(files()), AT_ONCE)
 def test_any_array_in_any_pieces_gives_what_the_standard_library_reads(parts: list[bytes], at_once: int) -> None:
     assert frame(parts, at_once) == expected(b"".join(parts).removeprefix(b"\xef\xbb\xbf"))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(files(), st.integers(1, 40))
 def test_any_size_of_window_gives_the_same(data: bytes, size: int) -> None:
@@ -101,6 +103,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(pieces(st.one_of(damaged(), st.binary(max_size=40))), AT_ONCE)
 @example([b'[{"patient_id":"1","patient_name":"x","n":-1', b".5e", b"+1", b"0}]"], 1)
@@ -117,6 +120,7 @@ def test_any_bytes_give_the_right_records_or_a_rejection(parts: list[bytes], at_
     assert records == expected(readable.encode())
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(damaged(), st.integers(1, 9))
 def test_the_reason_does_not_depend_on_the_pieces(data: bytes, size: int) -> None:
@@ -142,6 +146,7 @@ def separators(text: str) -> list[int]:
 INNER = st.lists(st.fixed_dictionaries({"a": TEXT | st.lists(st.just({"b": 1}), max_size=3)}), max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.lists(st.builds(record, n=INNER, m=TEXT), min_size=2, max_size=6), st.data())
 def test_the_likely_separator_is_the_last_one_whatever_looks_like_it(array: list[Any], data: st.DataObject) -> None:

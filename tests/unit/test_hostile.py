@@ -13,6 +13,8 @@ import pytest
 
 from .conftest import frame, rejection
 
+pytestmark = pytest.mark.slow
+
 LARGE = "record_too_large record=1"
 
 

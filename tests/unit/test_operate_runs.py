@@ -23,6 +23,8 @@ from tests.unit import queued, terminal
 
 from .pipeline import PROGRAM, outputs
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = 300
 KEYS = [f"scans/{n:06}.json" for n in range(OBJECTS)]
 

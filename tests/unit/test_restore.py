@@ -129,6 +129,7 @@ def test_delete_markers_below_the_newest_version_stay(pipeline: Pipeline, run: C
     assert (content(pipeline, "a.json"), len(listing["DeleteMarkers"]), len(listing["Versions"])) == (TWO, 1, 2)
 
 
+@pytest.mark.slow
 def test_an_upload_with_more_versions_than_one_page_holds_comes_back(
     pipeline: Pipeline, run: Callable[..., Run]
 ) -> None:
@@ -361,6 +362,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, module: str, steps: int) -> None
     monkeypatch.setattr(f"{module}.pause", pause)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("function")
 @pytest.mark.parametrize("number", [1, 2])
 def test_one_and_many(

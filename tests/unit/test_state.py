@@ -57,6 +57,16 @@ def test_bootstrap_is_done_when_its_last_output_is_there(
     assert state.is_bootstrapped(DEV, account) == bootstrapped
 
 
+def test_types_are_those_of_what_the_state_holds(account: Account) -> None:
+    assert state.resource_types(DEV, account) == set()
+    state.make_bucket(DEV, account)
+    assert state.resource_types(DEV, account) == set()
+    resources = [{"mode": "managed", "type": each} for each in ("aws_s3_bucket", "aws_sqs_queue", "aws_s3_bucket")]
+    content = json.dumps({"outputs": {}, "resources": resources}).encode()
+    account.client("s3").put_object(Bucket=BUCKET, Key="dev/terraform.tfstate", Body=content)
+    assert state.resource_types(DEV, account) == {"aws_s3_bucket", "aws_sqs_queue"}
+
+
 def test_an_account_without_a_bucket_is_not_bootstrapped(account: Account) -> None:
     assert not state.is_bootstrapped(DEV, account)
 

@@ -1,10 +1,15 @@
-"""How a person stops a run."""
+"""What a person sees of a run, and how they stop it."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
+from commands import terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,3 +61,38 @@ def test_a_pause_ends_wherever_a_signal_comes() -> None:
     )
     assert run.stderr == ""
     assert int(run.stdout) > 1
+
+
+class Screen(io.StringIO):
+    """A terminal that tells when a text has been shown."""
+
+    def __init__(self, awaited: str) -> None:
+        super().__init__()
+        self.awaited, self.shown = awaited, threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if self.awaited in text:
+            self.shown.set()
+        return super().write(text)
+
+
+def test_a_step_shows_what_it_waits_for_until_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    log.write_text("first\nthe queue: Still creating...\n")
+    monkeypatch.setattr(terminal, "FOLLOW_SECONDS", 0.001)
+    monkeypatch.setattr(sys, "stdout", screen := Screen("the queue: Still creating..."))
+    with terminal.step("Apply", log):
+        assert screen.shown.wait(timeout=60)
+    assert screen.getvalue().rpartition("\r")[2] == f"\x1b[K{'Apply':34}   0 s\n"
+
+
+def test_where_there_is_no_terminal_a_step_shows_how_long_it_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log").write_text("first\n")
+    with terminal.step("Apply", tmp_path / "log"):
+        pass
+    assert capsys.readouterr().out == f"{'Apply':34}   0 s\n"

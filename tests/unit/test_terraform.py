@@ -191,6 +191,7 @@ def test_terraform_is_given_nothing_that_the_commands_decide(tmp_path: Path) -> 
         "TF_VAR_region": "x",
         "TF_AWS_DEFAULT_TAGS_a": "b",
         "TF_WORKSPACE": "default",
+        "TF_REATTACH_PROVIDERS": "{}",
         "PYTHONPATH": "scripts",
         "PATH": "/bin",
         "TF_LOG": "INFO",
@@ -202,6 +203,12 @@ def test_terraform_is_given_nothing_that_the_commands_decide(tmp_path: Path) -> 
     assert environment(caller | mirror | {"TF_CLI_CONFIG_FILE": str(config)}) == expected | {
         "TF_CLI_CONFIG_FILE": str(config)
     }
+
+
+def test_terraform_attaches_to_the_provider_that_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_REATTACH_PROVIDERS", "the caller's")
+    assert on("local", tmp_path, provider="ours")._environment()["TF_REATTACH_PROVIDERS"] == "ours"
+    assert "TF_REATTACH_PROVIDERS" not in on("dev", tmp_path)._environment()
 
 
 def test_the_provider_comes_from_a_mirror_that_has_the_locked_version(

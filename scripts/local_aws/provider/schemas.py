@@ -1,0 +1,45 @@
+"""The schemas of a few types, taken out of all that the provider has."""
+
+from collections.abc import Collection, Iterator
+
+# Fields of GetProviderSchema.Response in Terraform's tfplugin5.proto that map a name to a schema.
+RESOURCES, DATA_SOURCES, EPHEMERAL_RESOURCES = 2, 3, 8
+LENGTH_DELIMITED = 2  # a wire type
+
+
+def filtered(schemas: bytes, types: Collection[str]) -> bytes:
+    """Return a serialized GetProviderSchema.Response without the schemas of all other types."""
+    kept = []
+    for number, field, content in _fields(schemas):
+        if number in (RESOURCES, DATA_SOURCES, EPHEMERAL_RESOURCES):
+            key = next(value for _, _, value in _fields(content))
+            if key.decode() not in types:
+                continue
+        kept.append(field)
+    return b"".join(kept)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield number, whole field and content of each field, all of which are length-delimited."""
+    position = 0
+    while position < len(message):
+        begin = position
+        tag, position = _varint(message, position)
+        if tag & 7 != LENGTH_DELIMITED:
+            raise ValueError(f"field {tag >> 3} of the provider's schemas is not length-delimited")
+        length, position = _varint(message, position)
+        content = message[position : position + length]
+        position += length
+        yield tag >> 3, message[begin:position], content
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    """Return the number that begins at a position, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+        shift += 7

@@ -1,0 +1,172 @@
+"""The parts of the tests: what each runs, and the environments that it needs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = (".venv", "tests/requirements.txt")
+COMMANDS = (".venv/commands", "scripts/commands/requirements.txt")
+LOCAL_AWS = (".venv/local-aws", "scripts/local_aws/requirements.txt")
+SCANNERS = (".venv/scanners", "tests/scan/requirements.txt")
+MUTANTS = (".venv/mutants", "tests/mutants/requirements.txt")
+BENCH = (".venv/bench", "tests/bench/requirements.txt")
+
+LOGS = ROOT / ".local/tests"
+DATA_DIR = ROOT / ".local/tests-terraform"
+TERRAFORM = f"TF_DATA_DIR={shlex.quote(str(DATA_DIR))} terraform"
+BOOTSTRAP = f"TF_DATA_DIR={shlex.quote(str(ROOT / '.local/tests-bootstrap'))} terraform -chdir=bootstrap"
+ROOT_TESTS = f"{TERRAFORM} test -no-color -test-directory=tests/terraform"
+BOOTSTRAP_TESTS = f"{BOOTSTRAP} test -no-color"
+INIT = "init -backend=false -input=false -lockfile=readonly -no-color"
+PYTHON_FILES = (
+    "lambda_function.py schemas/generate.py scripts tests/bench tests/controls tests/e2e tests/mutants tests/runner "
+    "tests/unit"
+)
+SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
+# Two for each processor: much of what the tests call waits.
+WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)}"
+SCHEMA = "check-jsonschema --quiet --builtin-schema vendor"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part. commands: of a shell, run in turn up to the first that fails; quick: those of the quick loop, if any.
+
+    environments: folder and requirements of each.
+    """
+
+    name: str
+    summary: str
+    commands: list[str]
+    quick: list[str] = field(default_factory=list)
+    environments: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_pytest(self) -> bool:
+        """Whether it is one call of pytest."""
+        return "pytest" in self.commands[0].split()
+
+    @property
+    def times(self) -> Path:
+        """Where pytest notes how long each test took."""
+        return LOGS / f"{self.name}.xml"
+
+    def with_options(self, options: list[str]) -> Part:
+        """Return the part with options of pytest. Some of the tests alone cover less than all of them have to."""
+        if not self.is_pytest:
+            return self
+        (command,) = self.commands
+        words = [word for word in shlex.split(command) if not (options and word.startswith("--cov"))]
+        return replace(self, commands=[shlex.join([*words, f"--junit-xml={self.times}", *options])])
+
+
+def by_name(*parts: Part) -> dict[str, Part]:
+    """Return parts by their names."""
+    return {part.name: part for part in parts}
+
+
+def side_by_side(*commands: str) -> str:
+    """Return a shell command that runs some at the same time, and prints what one says after what another says."""
+    logs = [f'"$logs/{number}"' for number in range(len(commands))]
+    start = [f"{{ {command}; }} > {log} 2>&1 & pids+=($!)" for command, log in zip(commands, logs, strict=True)]
+    end = [f'wait "${{pids[{number}]}}" || failed=1; cat {log}' for number, log in enumerate(logs)]
+    return "\n".join(["logs=$(mktemp -d) pids=() failed=''", *start, *end, 'rm -r "$logs"; [ -z "$failed" ]'])
+
+
+STATIC = [
+    "terraform fmt -check -diff -recursive",
+    f"{TERRAFORM} validate -no-color",
+    f"{BOOTSTRAP} validate -no-color",
+    "ruff format --check",
+    "ruff check",
+    f"mypy {PYTHON_FILES}",
+    f"shellcheck --external-sources {SHELL_FILES}",
+    f"shfmt --diff --indent 2 --case-indent {SHELL_FILES}",
+    "zizmor --offline --persona auditor --strict-collection --no-ignores --quiet .github",
+    f"{SCHEMA}.github-workflows .github/workflows/*.yml",
+    f"{SCHEMA}.github-actions .github/actions/*/action.yml",
+    f"{SCHEMA}.dependabot .github/dependabot.yml",
+]
+
+# What runs without a name.
+PARTS = by_name(
+    Part("static", "formats, linters, types, workflows", STATIC, quick=STATIC),
+    Part(
+        "terraform",
+        "terraform test: names, policies as rendered, validation",
+        [
+            side_by_side(
+                f"{ROOT_TESTS} -filter=tests/terraform/validation.tftest.hcl",
+                f"{ROOT_TESTS} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl "
+                f"&& {BOOTSTRAP_TESTS}",
+            )
+        ],
+        quick=[
+            side_by_side(
+                f"{ROOT_TESTS} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl",
+                f"{BOOTSTRAP_TESTS} -filter=tests/policies.tftest.hcl",
+            )
+        ],
+    ),
+    Part(
+        "unit",
+        "the handler and the commands, on moto",
+        [f"pytest tests/unit {WORKERS} --cov --cov-report=term-missing:skip-covered --cov-fail-under=98"],
+        quick=[f"pytest tests/unit {WORKERS} -m 'not slow'"],
+    ),
+    Part(
+        "scan",
+        "checkov on the Terraform",
+        [
+            "BC_SKIP_MAPPING=TRUE .venv/scanners/bin/checkov --directory . --framework terraform --quiet --compact "
+            "--skip-path .local --skip-path .venv --skip-path tests"
+        ],
+        environments=(SCANNERS,),
+    ),
+    Part(
+        "e2e",
+        "the whole pipeline on the local AWS",
+        # One process for each of the accounts that take longest, so that one works while another waits.
+        ["pytest tests/e2e --numprocesses 4 --verbose"],
+        environments=(LOCAL_AWS, SCANNERS),
+    ),
+)
+OTHERS = by_name(
+    Part(
+        "controls",
+        "takes each security control away in a copy and expects the tests to turn red",
+        ["PYTHONPATH=scripts python tests/controls/break_controls.py"],
+    ),
+    Part(
+        "mutants",
+        "changes the handler bit by bit in a copy and expects the unit tests to turn red; 30 to 45 minutes",
+        [".venv/mutants/bin/python tests/mutants/run.py"],
+        environments=(MUTANTS,),
+    ),
+    Part(
+        "chaos",
+        "12,000 uploads while everything goes wrong: nothing is lost; up to an hour",
+        ["CHAOS=5000 pytest tests/e2e/test_operate_chaos.py -s"],
+        environments=(LOCAL_AWS,),
+    ),
+    Part(
+        "scale",
+        "audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again; hours",
+        ["AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test SCALE=100000 pytest tests/unit/test_operate_scale.py -s"],
+        environments=(LOCAL_AWS,),
+    ),
+    Part(
+        "bench",
+        "speed and memory of the handler beside other ways to do its work, and beside the capacity model; 20 to 30 "
+        "minutes",
+        [
+            ".venv/bench/bin/python tests/bench/run.py",
+            "PYTHONPATH=.:scripts .venv/bench/bin/python tests/bench/model.py",
+        ],
+        environments=(LOCAL_AWS, BENCH),
+    ),
+)
