@@ -6,7 +6,6 @@ Test modules import the fixtures, which pytest knows as `pipeline` and `run`.
 from __future__ import annotations
 
 import base64
-import gc
 import io
 import json
 import signal
@@ -172,6 +171,7 @@ class Pipeline:
 def pipeline_fixture(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(lambda_function, "s3", s3)  # which --deep replaces
     monkeypatch.setattr(ledger, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(queues, "WAIT_SECONDS", 0)  # there is only one server here
     # Metrics go to standard output, as do the commands' answers.
     monkeypatch.setattr(lambda_function, "_count", lambda *_: None)
     deep.function_code.cache_clear()
@@ -236,10 +236,20 @@ def run_fixture(
 ) -> Callable[..., Run]:
     """Run the command line, which finds the pipeline whatever environment it names."""
 
+    opened: list[ledger.Ledger] = []
+    make_ledger = ledger.Ledger.__init__
+
+    def note(self: ledger.Ledger, *arguments: Any) -> None:
+        make_ledger(self, *arguments)
+        opened.append(self)
+
     def run(*arguments: str) -> Run:
-        gc.collect()  # as the end of a process closes the ledger of an interrupted run
+        while opened:
+            opened.pop().db.close()  # as does the end of a process that was interrupted
         capsys.readouterr()
-        return Run(__main__.main(list(arguments)), capsys.readouterr())
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger.Ledger, "__init__", note)
+            return Run(__main__.main(list(arguments)), capsys.readouterr())
 
     monkeypatch.setattr(environment, "holding", lambda _: environment.Environment(FILE, {}))
     monkeypatch.setattr(state, "find_pipeline", lambda *_: pipeline.deployed)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 BATCH = 10  # messages in one call, the most that SQS takes
+WAIT_SECONDS = 1  # asks all of SQS's servers; without it, only some
 RUN = "redrive"  # message attribute that tells which run sent an event again
 
 
@@ -92,7 +93,7 @@ def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]
                     QueueUrl=pipeline.dead_letter,
                     MaxNumberOfMessages=BATCH,
                     VisibilityTimeout=hidden,
-                    WaitTimeSeconds=1,  # asks all of SQS's servers; without it, only some
+                    WaitTimeSeconds=WAIT_SECONDS,
                     AttributeNames=["SentTimestamp"],
                     MessageAttributeNames=[RUN],
                 )
