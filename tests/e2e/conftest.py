@@ -36,7 +36,6 @@ ACCOUNTS = {
     "test_deploy_roles.py": "deploy roles",
     "test_from_scratch.py": "from scratch",
     "test_going_back.py": "going back",
-    "test_operate_chaos.py": "chaos",
     "test_readme.py": "fork",
     "test_workflows.py": "fork",
 }
