@@ -31,12 +31,12 @@ def local(options: argparse.Namespace) -> int:
     if not options.stop:
         check_version()  # before anything is installed
     python_env.make(ROOT / ".venv/local-aws", ROOT / "scripts/local_aws/requirements.txt")
-    provider.install()
     exports = settings_for_a_shell(aws)
     use(aws)
     if options.stop:
         aws.stop()
         return 0
+    provider.install()
     started, kept = aws.start(), False
     try:
         run_sample(aws, options)

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[2]
+from parts import BOOTSTRAP, COMMANDS, DATA_DIR, INIT, LOGS, OTHERS, PARTS, ROOT, TERRAFORM, TESTS, Part
+
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import python_env  # noqa: E402
-from commands import terraform  # noqa: E402
-from commands.terminal import (  # noqa: E402
+import python_env
+from commands import terraform
+from commands.terminal import (
     Interrupted,
     Refused,
     Stopped,
@@ -35,15 +36,14 @@ from commands.terminal import (  # noqa: E402
     stop_now,
     stopping,
 )
-from local_aws import provider  # noqa: E402
-from parts import BOOTSTRAP, COMMANDS, DATA_DIR, INIT, LOGS, OTHERS, PARTS, TERRAFORM, TESTS, Part  # noqa: E402
-from providers import Providers  # noqa: E402
+from local_aws import provider
+from providers import Providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 FIRST = ("e2e", "unit")  # what takes longest starts first
-POLL_SECONDS, REPORT_SECONDS = 0.2, 60.0
+POLL_SECONDS, SHOW_SECONDS, REPORT_SECONDS = 0.2, 1.0, 60.0
 SLOWEST = 10
 
 
@@ -162,12 +162,12 @@ class Status:
 
     def show(self, running: list[Run], waiting: list[str]) -> None:
         """Show it, if there is something to show and it is time."""
+        is_terminal = sys.stdout.isatty()
+        if not running or time.monotonic() - self._shown < (SHOW_SECONDS if is_terminal else REPORT_SECONDS):
+            return
+        self._shown = time.monotonic()
         line = " · ".join([run.progress() for run in running] + ([f"next: {' '.join(waiting)}"] if waiting else []))
-        if running and sys.stdout.isatty():
-            print(f"\r\x1b[K{line}", end="", flush=True)
-        elif running and time.monotonic() - self._shown > REPORT_SECONDS:
-            self._shown = time.monotonic()
-            print(line, flush=True)
+        print(f"\r\x1b[K{line}" if is_terminal else line, end="" if is_terminal else "\n", flush=True)
 
     def clear(self) -> None:
         """Make room for other output."""

@@ -46,7 +46,7 @@ EVENTS = Path(__file__).parent.parent / "events"
 
 
 def pytest_collection_finish() -> None:
-    """Keep what was imported out of the garbage collector's sight: looking through it takes longer than most tests."""
+    """Keep what was imported out of the garbage collector's sight, which would look through it again and again."""
     gc.collect()
     gc.freeze()
 

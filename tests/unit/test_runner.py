@@ -39,7 +39,7 @@ def test_options_go_to_pytest_and_some_tests_alone_are_not_held_to_the_coverage_
     assert "--cov" not in command
 
 
-@pytest.mark.parametrize("part", PARTS.values(), ids=str)
+@pytest.mark.parametrize("part", PARTS.values(), ids=[*PARTS])
 def test_the_quick_loop_holds_nothing_that_the_part_does_not(part: Part) -> None:
     for command in part.quick:
         assert any(command.split(" -filter=")[0].split(" -m ")[0] in whole for whole in part.commands)

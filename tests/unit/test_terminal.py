@@ -18,9 +18,6 @@ SIGNALS_EVERYWHERE = """
 import signal, sys
 from commands import terminal
 
-class Here(Exception):
-    pass
-
 def at(place):
     left = [place]
     def trace(frame, event, argument):
