@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,25 @@ import botocore.session  # noqa: E402
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 import moto  # noqa: E402  before the handler makes its client, which is then answered by moto
+import moto.core.base_backend  # noqa: E402
+import moto.core.responses  # noqa: E402
+import moto.sqs.models  # noqa: E402
 import pytest  # noqa: E402
+from coverage import Coverage  # noqa: E402
 from hypothesis import HealthCheck, Phase, settings  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 import lambda_function  # noqa: E402
+
+# What moto works out at every request, though it does not change: a service's URLs, Python's names of actions. And it
+# makes three datetimes to know the time, twice for each message in a queue: a third of the time of some tests.
+backend: Any = moto.core.base_backend.BaseBackend
+responses: Any = moto.core.responses
+sqs: Any = moto.sqs.models
+backend.urls = property(functools.cache(backend.urls.fget))
+responses.camelcase_to_underscores = functools.cache(responses.camelcase_to_underscores)
+sqs.camelcase_to_underscores = responses.camelcase_to_underscores
+sqs.unix_time_millis = lambda: time.time() * 1000
 
 settings.register_profile(
     "unit",
@@ -51,11 +67,34 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure the handler's coverage in the tests of the handler: in all others it costs time and tells nothing."""
-    for item in items:
-        if isinstance(item, pytest.Function) and not hasattr(item.module, "lambda_function"):
-            item.add_marker("no_cover")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Measure coverage in the handler's quick tests, which reach all of it: in others it doubles the time.
+
+    pytest-cov's own mark, no_cover, does not do that in a process of pytest-xdist, where two measurements run.
+    """
+    is_measured = hasattr(getattr(item, "module", None), "lambda_function") and not item.get_closest_marker("slow")
+    stopped: list[Coverage] = []
+    while not is_measured and (running := Coverage.current()):
+        running.stop()
+        stopped.append(running)
+    try:
+        yield
+    finally:
+        for coverage in reversed(stopped):
+            coverage.start()
+
+
+class OneProcessForAModule(LoadScopeScheduling):  # type: ignore[misc] # has no types
+    """Keeps the tests of a module in one process where they share what takes long to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module.endswith(("/test_build.py", "/test_python_env.py")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForAModule:
+    return OneProcessForAModule(config, log)
 
 
 class Context:

@@ -6,6 +6,7 @@ Test modules import the fixtures, which pytest knows as `pipeline` and `run`.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import signal
@@ -58,7 +59,9 @@ sys.exit(__main__.main(sys.argv[1:]))
 """
 
 
+@functools.cache
 def make(service: str) -> Any:
+    """Return a client of the tests' own."""
     client: Any = boto3.client
     return client(service)
 

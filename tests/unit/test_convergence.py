@@ -1,7 +1,7 @@
 """Convergence: whatever runs when, and whatever dies when, the processed object comes from the newest version.
 
-The handler's own code runs against a simulated S3. Each invocation has its own thread, but only one runs at a time, and
-stops before every request to S3; which one goes on, dies, or is started next is what Hypothesis chooses.
+The handler's own code runs against a simulated S3. Each invocation is a greenlet, which stops before every request to
+S3; which one goes on, dies, or is started next is what Hypothesis chooses.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from greenlet import greenlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,15 +54,12 @@ class Invocation:
 
     def __init__(self, bucket: Bucket, verify: bool) -> None:
         self._bucket, self._verify = bucket, verify
-        self._go, self._stopped = threading.Event(), threading.Event()
         self._killed = False
         self.outcome = ""
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self._stopped.wait()
+        self._greenlet = greenlet(self._run)
+        self._go_on()
 
     def _run(self) -> None:
-        current.client = self
         try:
             process_object(Work("raw", "scan.json"), lambda: 300_000)
             self.outcome = "done"
@@ -74,23 +73,20 @@ class Invocation:
             self.outcome = "failed"
         finally:
             self.outcome = self.outcome or "broken"
-            self._stopped.set()
+
+    def _go_on(self) -> None:
+        current.client = self
+        self._greenlet.switch()
 
     def step(self, kill: bool = False) -> None:
         """Let the next request through, or end the process at this point, and wait for the one after it."""
         assert not self.outcome, f"nothing follows: {self.outcome}"
         self._killed = self._killed or kill
-        self._stopped.clear()
-        self._go.set()
-        self._stopped.wait()
-        if self.outcome:
-            self._thread.join()
+        self._go_on()
 
     def _request(self) -> None:
         if not self._killed:
-            self._stopped.set()
-            self._go.wait()
-            self._go.clear()
+            self._greenlet.parent.switch()
         if self._killed:
             raise Killed
 
@@ -135,7 +131,7 @@ class Invocation:
         del self._bucket.uploads[UploadId]
 
 
-current = threading.local()
+current = SimpleNamespace()
 
 
 class CurrentClient:

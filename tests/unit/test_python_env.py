@@ -25,10 +25,29 @@ def add_wheel(index: Path, name: str, version: str, *metadata: str) -> str:
     return f"{name}=={version} --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n"
 
 
+# In the place of Python's own venv: copies an environment that it made, which takes a tenth of the time.
+QUICK_VENV = """
+import shutil, sys
+*options, folder = sys.argv[1:]
+if options == ["--clear"]:
+    shutil.rmtree(folder)
+shutil.copytree({!r}, folder, symlinks=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an environment as Python makes it."""
+    folder = tmp_path_factory.mktemp("made") / "env"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    return folder
+
+
 @pytest.fixture
-def index(tmp_path: Path) -> Path:
+def index(tmp_path: Path, made: Path) -> Path:
     folder = tmp_path / "index"
     folder.mkdir()
+    (folder / "venv.py").write_text(QUICK_VENV.format(str(made)))
     return folder
 
 
@@ -40,6 +59,7 @@ def install(index: Path, requirements: str, **settings: str) -> subprocess.Compl
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(index.parent),
+        "PYTHONPATH": str(index),
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(index),
         "PIP_CONFIG_FILE": "/dev/null",
@@ -56,6 +76,7 @@ def announcement(index: Path) -> str:
 
 
 def test_a_newer_version_of_a_pinned_package_changes_nothing(index: Path) -> None:
+    (index / "venv.py").unlink()
     plugin = add_wheel(index, "plugin", "1.0", "Requires-Dist: base[toml]>=1")
     base = add_wheel(index, "base", "1.0", "Provides-Extra: toml")
     add_wheel(index, "base", "2.0", "Provides-Extra: toml")
@@ -151,6 +172,7 @@ def test_the_message_of_pip_stands_above_cause_and_remedy(index: Path) -> None:
 
 
 def test_a_python_that_makes_no_environments(index: Path) -> None:
+    (index / "venv.py").unlink()
     (index.parent / "env").write_text("a file in its place")
     run = install(index, add_wheel(index, "base", "1.0"))
     assert run.returncode == 1
