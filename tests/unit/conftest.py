@@ -71,7 +71,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Measure coverage in the handler's quick tests, which reach all of it: in others it doubles the time.
 
-    pytest-cov's own mark, no_cover, does not do that in a process of pytest-xdist, where two measurements run.
+    pytest-cov's own mark, no_cover, saves no time in a process of pytest-xdist, where two measurements run.
     """
     is_measured = hasattr(getattr(item, "module", None), "lambda_function") and not item.get_closest_marker("slow")
     stopped: list[Coverage] = []
