@@ -52,7 +52,7 @@ def usage() -> str:
     return "\n".join(
         [
             "usage: ./tests/run.sh                         every part that is not marked with *",
-            "       ./tests/run.sh quick                   most of static, terraform and unit, in a tenth of the time",
+            "       ./tests/run.sh quick                   most of static, terraform and unit, in a few minutes",
             "       ./tests/run.sh PART... [OPTION...]     parts by name; options are handed to pytest",
             "",
             *(f"  {name:<12}{part.summary}" for name, part in PARTS.items()),
