@@ -20,8 +20,6 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.loaders import create_loader
-from botocore.session import Session
 from commands import __main__, environment, state, terminal
 from commands.aws import Account
 from commands.operate import deep, ledger, queues
@@ -30,7 +28,6 @@ import lambda_function
 
 from .conftest import Context, event, notification
 
-LOADER = create_loader()  # reads once for all tests what the services are like
 NAME, FILE = "test", "dev"  # the pipeline is this entry of env/dev.tfvars
 ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
 TWO = b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":"Bob"}]'
@@ -100,9 +97,7 @@ class Pipeline:
 
     def sign_in(self) -> None:
         """Take credentials, and make clients, anew."""
-        session = Session()
-        session.register_component("data_loader", LOADER)
-        self.account = Account(boto3.Session(botocore_session=session, region_name="us-east-1"))
+        self.account = Account(boto3.Session(region_name="us-east-1"))
 
     def client(self, service: str) -> Any:
         """Return the client that the commands use."""
