@@ -76,7 +76,7 @@ def announcement(index: Path) -> str:
 
 
 def test_a_newer_version_of_a_pinned_package_changes_nothing(index: Path) -> None:
-    (index / "venv.py").unlink()
+    (index / "venv.py").unlink()  # Python's own is called here
     plugin = add_wheel(index, "plugin", "1.0", "Requires-Dist: base[toml]>=1")
     base = add_wheel(index, "base", "1.0", "Provides-Extra: toml")
     add_wheel(index, "base", "2.0", "Provides-Extra: toml")
@@ -172,7 +172,7 @@ def test_the_message_of_pip_stands_above_cause_and_remedy(index: Path) -> None:
 
 
 def test_a_python_that_makes_no_environments(index: Path) -> None:
-    (index / "venv.py").unlink()
+    (index / "venv.py").unlink()  # Python's own is called here
     (index.parent / "env").write_text("a file in its place")
     run = install(index, add_wheel(index, "base", "1.0"))
     assert run.returncode == 1

@@ -127,20 +127,20 @@ def test_delete_markers_below_the_newest_version_stay(pipeline: Pipeline, run: C
     assert (content(pipeline, "a.json"), len(listing["DeleteMarkers"]), len(listing["Versions"])) == (TWO, 1, 2)
 
 
-def test_an_upload_with_more_delete_markers_than_one_page_holds_comes_back(
+def test_an_upload_with_more_versions_and_delete_markers_than_one_page_holds_comes_back(
     pipeline: Pipeline, run: Callable[..., Run]
 ) -> None:
     def cut_pages(params: dict[str, Any], **_: Any) -> dict[str, Any]:
         return params | {"MaxKeys": 4}  # in place of 1,000
 
     pipeline.client("s3").meta.events.register("provide-client-params.s3.ListObjectVersions", cut_pages)
-    pipeline.put("a.json", ONE)
-    pipeline.put("a.json", TWO)
+    for body in [ONE] * 9 + [TWO]:
+        pipeline.put("a.json", body)
     pipeline.put("b.json")
     delete(pipeline, *["a.json"] * 9, "b.json")
     assert run("restore", "--key", "a.json").code == 0
     assert (content(pipeline, "a.json"), content(pipeline, "b.json")) == (TWO, None)
-    assert len(versions(pipeline)) == 3
+    assert len(versions(pipeline)) == 11
 
 
 def test_an_upload_that_is_not_deleted_or_has_no_versions_is_refused(
