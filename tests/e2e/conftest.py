@@ -304,7 +304,11 @@ def pipeline(both: dict[str, Pipeline], request: pytest.FixtureRequest) -> Pipel
 
 @pytest.fixture
 def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
-    """Let a failed message come back after a second, not after six times the function's timeout."""
+    """Let a failed message come back after a second, not after six times the function's timeout.
+
+    On a busy machine it comes back, and is moved to the dead-letter queue, while slow attempts are still at work: what
+    these log is there later than the message.
+    """
     url, name = pipeline.outputs["ingestion_queue_url"], "VisibilityTimeout"
     before = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "1"})

@@ -72,7 +72,8 @@ def test_a_bad_file_is_seen_and_comes_through_when_it_is_mended(pipeline: Pipeli
     def failed() -> list[dict[str, Any]]:
         return answer(pipeline, "failures")[1][:-1]
 
-    (failure,) = wait_for("the failed event", failed)
+    wait_for("its reason in the log", lambda: [event for event in failed() if event["reason"] != "unknown"])
+    (failure,) = failed()
     assert failure["key"] == "operate/bad.json"
     assert failure["reason"] == "missing_field record=0 field=patient_name"
     assert [line["key"] for line in failed()] == [failure["key"]]  # looking takes nothing out

@@ -46,7 +46,6 @@ def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(pi
         def told() -> bool:
             return any(f"{action[3:]} AccessDenied" in line and key in line for line in pipeline.log())
 
-        # A slow attempt may end after the message: it comes back, and is moved on, while the attempt is still at work.
         wait_for("the refusal in the log", told)
         assert pipeline.result(key) is None
     pipeline.await_result(key, pipeline.upload(key, RECORDS))
