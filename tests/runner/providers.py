@@ -12,13 +12,14 @@ import socketserver
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from local_aws.provider import Provider
 
 SHIM = Path(__file__).with_name("attached_terraform.py")
-MOST_IDLE = 6  # each takes up to 250 MB
+MOST_IDLE, IDLE_SECONDS = 6, 30.0  # what is kept for the next command: each takes up to 250 MB
 # Memory may grow by 400 percent, up to a limit, before Go collects what is free: that is a fifth of all the work.
 COLLECT_LATE = {"GOGC": "400", "GOMEMLIMIT": "250MiB"}
 # What the provider takes from its environment.
@@ -36,7 +37,7 @@ class Providers(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, executable: Path, types: set[str], log: Path) -> None:
         self._executable, self._types, self._log = executable, types, log
-        self._idle: list[tuple[Settings, Provider]] = []  # what was used last comes last
+        self._idle: list[tuple[Settings, Provider, float]] = []  # since when; what was used last comes last
         self._lock = threading.Condition()  # told when one becomes idle
         self.folder = Path(tempfile.mkdtemp(prefix="providers-"))
         command = self.folder / "bin/terraform"
@@ -60,12 +61,14 @@ class Providers(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         try:
             yield provider
         finally:
+            now, surplus = time.monotonic(), list[Provider]()
             with self._lock:
-                self._idle.append((settings, provider))
-                surplus = self._idle.pop(0)[1] if len(self._idle) > MOST_IDLE else None
+                self._idle.append((settings, provider, now))
+                while len(self._idle) > MOST_IDLE or self._idle[0][2] < now - IDLE_SECONDS:
+                    surplus.append(self._idle.pop(0)[1])
                 self._lock.notify_all()
-            if surplus:
-                surplus.stop()
+            for each in surplus:
+                each.stop()
 
     def _take(self, settings: Settings) -> Provider | None:
         with self._lock:
@@ -88,7 +91,7 @@ class Providers(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.shutdown()
         self.server_close()
         with self._lock:
-            for _, provider in self._idle:
+            for _, provider, _ in self._idle:
                 provider.stop()
         shutil.rmtree(self.folder)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def connect(pool: Providers, root: str = "/", **settings: str) -> tuple[socket.s
 def await_idle(pool: Providers, name: str) -> None:
     """Wait until a provider is back: Terraform has ended."""
     with pool._lock:
-        assert pool._lock.wait_for(lambda: name in [provider.attach for _, provider in pool._idle], timeout=60)
+        assert pool._lock.wait_for(lambda: name in [provider.attach for _, provider, _ in pool._idle], timeout=60)
 
 
 def attached(pool: Providers, **settings: str) -> str:
@@ -156,6 +157,15 @@ def test_the_provider_that_was_idle_longest_is_ended(pool: Providers) -> None:
         attached(pool, AWS_REGION=str(number))
     assert Started.all[0].process.wait(timeout=60) is not None
     assert all(started.process.poll() is None for started in Started.all[1:])
+
+
+def test_a_provider_that_nobody_has_used_for_long_is_ended(pool: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
+    attached(pool, AWS_REGION="0")
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + providers.IDLE_SECONDS + 1)
+    attached(pool, AWS_REGION="1")
+    assert Started.all[0].process.wait(timeout=60) is not None
+    assert Started.all[1].process.poll() is None
 
 
 def terraform(pool: Providers, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
