@@ -1,14 +1,18 @@
 """Cut retina-scan exports down to patient ids and names.
 
 S3 tells that an object of the raw bucket changed. Its newest version is streamed, checked, cut down and written under
-the same key to the processed bucket, in flat memory whatever its size. The result is whole or absent, and in the end
-comes from the newest version, however events are repeated, reordered or handled side by side.
+the same key to the processed bucket, in flat memory whatever its size. If it breaks the input rules, a verdict that
+tells why is written under the same key to the rejected bucket instead. Result and verdict are whole or absent, and in
+the end come from the newest version, however events are repeated, reordered or handled side by side.
 
-Environment: PROCESSED_BUCKET, required; POWERTOOLS_SERVICE_NAME, POWERTOOLS_METRICS_NAMESPACE, POWERTOOLS_LOG_LEVEL.
+Environment: PROCESSED_BUCKET and REJECTED_BUCKET, required; STALE_RESULTS, what becomes of the result of an older
+version when the newest one is rejected or deleted: keep, the default, or remove; POWERTOOLS_SERVICE_NAME,
+POWERTOOLS_METRICS_NAMESPACE, POWERTOOLS_LOG_LEVEL.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -16,7 +20,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote_plus
 
@@ -29,7 +33,7 @@ from msgspec import UNSET, Meta, UnsetType
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import Protocol
 
     from botocore.response import StreamingBody
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white space included
 MAX_ROUNDS = 5  # times that one event starts over because a newer version has arrived meanwhile
 MAX_RESUMES = 5  # times that a download is taken up again without getting any further
+SIDE_BY_SIDE = 10  # objects of one invocation; the most that an event source mapping is set to hand over
 TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is killed, and tried again
 READ_BYTES = 256 * 1024  # one read
 AT_ONCE_BYTES = 256 * 1024  # decoded at once if no record is larger; below MAX_RECORD_BYTES. Fits the processor's cache
@@ -55,12 +60,24 @@ PART_BYTES = 8 * 1024 * 1024  # one part of a multipart upload, of which S3 take
 PROCESSED_BUCKET = os.environ.get("PROCESSED_BUCKET", "")
 if not PROCESSED_BUCKET:
     raise RuntimeError("PROCESSED_BUCKET is not set: it must name the bucket for the results")
+REJECTED_BUCKET = os.environ.get("REJECTED_BUCKET", "")
+if not REJECTED_BUCKET:
+    raise RuntimeError("REJECTED_BUCKET is not set: it must name the bucket for the verdicts")
+STALE_RESULTS = os.environ.get("STALE_RESULTS", "keep")
+if STALE_RESULTS not in ("keep", "remove"):
+    raise RuntimeError("STALE_RESULTS is unknown: it must be keep or remove")
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "data-processor")
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "RetinaScanPipeline"), service=SERVICE)
 s3 = boto3.client(
-    "s3", config=Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 4})
+    "s3",
+    config=Config(
+        connect_timeout=3,
+        read_timeout=10,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        max_pool_connections=2 * SIDE_BY_SIDE,  # for each object one, and one for what is asked aside
+    ),
 )
 
 
@@ -79,6 +96,7 @@ class Rejected(Failure):
     def __init__(self, reason: str, record: int | None = None, field: str | None = None) -> None:
         where = ("" if record is None else f" record={record}") + ("" if field is None else f" field={field}")
         super().__init__(reason + where)
+        self.reason, self.record, self.field = reason, record, field
 
 
 # --- types ------------------------------------------------------------------------------------------------------------
@@ -384,9 +402,17 @@ def cut_down(batch: list[Record]) -> bytes:
 
 # --- one object -------------------------------------------------------------------------------------------------------
 
+Object = tuple[str, str]  # its bucket and key
+NO_VERSION = ("", "")  # version and ETag of an object that does not exist
+_aside = ThreadPoolExecutor(SIDE_BY_SIDE)  # for questions to S3 whose answers are not needed at once
+_large = threading.Lock()  # held by who reads a large object: two would take twice the memory
+
 
 class Work(msgspec.Struct):
-    """One object being processed, as the log tells of it."""
+    """One object being processed, as the log tells of it.
+
+    outcome: processed, rejected, gone, skipped or failed; reason: why, if rejected or failed.
+    """
 
     bucket: str
     key: str
@@ -397,104 +423,228 @@ class Work(msgspec.Struct):
     records: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    milliseconds: int = 0
+    outcome: str = ""
+    reason: str = ""
+
+    def headers(self) -> dict[str, Any]:
+        """Return what a result or a verdict is stored with: the version that it is made from."""
+        metadata = {"source-version-id": self.version_id, "source-etag": self.etag}
+        return {"ContentType": "application/json", "Metadata": metadata}
 
 
-def process_object(work: Work, remaining: Callable[[], int]) -> None:
-    """Bring the processed object up to the newest raw version. `remaining` tells how many milliseconds are left.
+def process_object(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
+    """Bring the result and the verdict of a key up to its newest raw version.
 
-    The last step asks whether the version just written is still the newest. Whoever writes last, asks last: so no order
-    of events, repeated or handled side by side, leaves an older result behind.
+    The last step asks whether the version just handled is still the newest. Whoever writes last, asks last: so no order
+    of events, repeated or handled side by side, leaves behind what comes from an older one.
+    `remaining` tells how many milliseconds are left. Returns processed, rejected or gone, and why it is rejected.
     Raises Failure, ClientError, BotoCoreError.
     """
-    if work.bucket == PROCESSED_BUCKET:
-        raise Failure("raw_is_processed")
+    if work.bucket in (PROCESSED_BUCKET, REJECTED_BUCKET):
+        raise Failure("not_the_raw_bucket")
     while work.rounds < MAX_ROUNDS:
         work.rounds += 1
         _check_time(remaining)
-        raw = s3.get_object(Bucket=work.bucket, Key=work.key)
-        work.version_id, work.etag = raw.get("VersionId", "null"), raw["ETag"].strip('"')
-        _copy(work, raw["Body"], raw["ContentLength"], remaining)
-        newest = s3.head_object(Bucket=work.bucket, Key=work.key)
-        if (newest.get("VersionId", "null"), newest["ETag"].strip('"')) == (work.version_id, work.etag):
-            return
+        verdict = _aside.submit(_source_of_verdict, work.key)  # while the file is read
+        try:
+            outcome, rejected = _process_newest(work, remaining)
+        except ClientError as error:
+            if _code(error) == "NoSuchVersion":  # it was deleted while it was read
+                continue
+            raise
+        if rejected:
+            if verdict.result() != (work.version_id, work.etag):
+                _write_verdict(work, rejected)
+        elif verdict.result():
+            s3.delete_object(Bucket=REJECTED_BUCKET, Key=work.key)
+        if outcome != "processed" and STALE_RESULTS == "remove" and _has_result(work.key):
+            s3.delete_object(Bucket=PROCESSED_BUCKET, Key=work.key)
+        if _newest(work) == (work.version_id, work.etag):
+            return outcome, str(rejected or "")
     raise Failure("still_changing")
 
 
-def _copy(work: Work, body: StreamingBody, size: int, remaining: Callable[[], int]) -> None:
-    """Process one version: all of it is published, or nothing."""
+def _process_newest(work: Work, remaining: Callable[[], int]) -> tuple[str, Rejected | None]:
+    """Publish the result of the newest raw version, if it has one. Returns processed, rejected and why, or gone."""
+    work.version_id, work.etag = NO_VERSION
     work.records = work.bytes_in = work.bytes_out = 0
-    framer, upload = Framer(), Upload(work)
     try:
-        for data in _read_ahead(work, body, size, remaining):
-            work.bytes_in += len(data)
-            framer.feed(data, last=not data)
-            while batch := framer.take():
-                upload.add(batch)
-            _check_time(remaining)
-        upload.finish()
-    except BaseException:
-        upload.abort()
+        raw = s3.get_object(Bucket=work.bucket, Key=work.key)
+    except ClientError as error:
+        if _code(error) == "NoSuchKey":
+            return "gone", None
+        raise
+    work.version_id, work.etag = _lineage(raw)
+    try:
+        _copy(work, Download(work, raw["Body"], raw["ContentLength"]), remaining)
+    except Rejected as rejected:
+        return "rejected", rejected.with_traceback(None)
+    return "processed", None
+
+
+def _lineage(answer: Any) -> tuple[str, str]:
+    """Return the version and the ETag in an answer of S3."""
+    return answer.get("VersionId", "null"), answer["ETag"].strip('"')
+
+
+def _newest(work: Work) -> tuple[str, str]:
+    """Return version and ETag of the newest raw version."""
+    try:
+        return _lineage(s3.head_object(Bucket=work.bucket, Key=work.key))
+    except ClientError as error:
+        if _code(error) == "404":  # an answer to HEAD has only a number
+            return NO_VERSION
         raise
 
 
-def _read_ahead(work: Work, body: StreamingBody, size: int, remaining: Callable[[], int]) -> Iterator[bytes]:
-    """Read in a thread, a few reads ahead, so that network and parser work at the same time. Ends with an empty read.
+def _source_of_verdict(key: str) -> tuple[str, str] | None:
+    """Return version and ETag of what the verdict on a key is about, None if there is no verdict."""
+    try:
+        found = s3.head_object(Bucket=REJECTED_BUCKET, Key=key)["Metadata"]
+    except ClientError as error:
+        if _code(error) == "404":
+            return None
+        raise
+    return found.get("source-version-id", ""), found.get("source-etag", "")
 
-    The SDK does not take up a body that breaks: it is asked for again, from that byte on, and of that version.
-    """
-    begun = done = in_vain = 0
-    given_up = False
 
-    def read() -> bytes:
-        nonlocal body, begun, done, in_vain
+def _write_verdict(work: Work, rejected: Rejected) -> None:
+    """Write down why a version is rejected. It holds no content of the file."""
+    verdict = {
+        "reason": rejected.reason,
+        "record": rejected.record,
+        "field": rejected.field,
+        "source_version_id": work.version_id,
+        "source_etag": work.etag,
+        "rejected_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    body = msgspec.json.encode(verdict) + b"\n"
+    s3.put_object(Bucket=REJECTED_BUCKET, Key=work.key, Body=body, **work.headers())
+
+
+def _has_result(key: str) -> bool:
+    """Return whether there is a result: a listing tells, without permission to read it. Its own key comes first."""
+    listing = s3.list_objects_v2(Bucket=PROCESSED_BUCKET, Prefix=key, MaxKeys=1)
+    return [item["Key"] for item in listing.get("Contents", [])] == [key]
+
+
+def _copy(work: Work, download: Download, remaining: Callable[[], int]) -> None:
+    """Process one version: all of it is published, or nothing."""
+    with download.turn(remaining), contextlib.closing(download.pieces(remaining)) as pieces:
+        framer, upload = Framer(), Upload(work)
+        try:
+            for data in pieces:
+                work.bytes_in += len(data)
+                framer.feed(data, last=not data)
+                while batch := framer.take():
+                    upload.add(batch)
+                _check_time(remaining)
+            upload.finish()
+        except BaseException:
+            upload.abort()
+            raise
+
+
+class Download:
+    """One version of a raw object. The SDK does not resume a body that breaks: this does, at the same byte."""
+
+    def __init__(self, work: Work, body: StreamingBody, size: int) -> None:
+        self._work, self._body, self._size = work, body, size
+        self._done = 0  # bytes read so far
+        self._resumed_midway = False
+        self._in_vain = 0  # resumptions since the last byte
+        self._given_up = False
+
+    @contextlib.contextmanager
+    def turn(self, remaining: Callable[[], int]) -> Iterator[None]:
+        """Wait until no other large object is being read, then keep others waiting. Raises Failure when out of time."""
+        if self._size <= READ_BYTES:
+            yield
+            return
+        if not _large.acquire(timeout=_seconds(remaining)):
+            raise Failure("out_of_time")
+        try:
+            yield
+        finally:
+            _large.release()
+
+    def pieces(self, remaining: Callable[[], int]) -> Generator[bytes]:
+        """Read all of it, and last an empty piece. Raises Failure and what the SDK raises.
+
+        A large object is read by a thread, a few pieces ahead, so that network and parser work at the same time.
+        """
+        if self._size > READ_BYTES:
+            yield from self._pieces_ahead(remaining)
+            return
+        try:
+            data = b"unread"
+            while data:
+                data = self._read()
+                yield data
+        finally:
+            self._body.close()
+
+    def _pieces_ahead(self, remaining: Callable[[], int]) -> Iterator[bytes]:
+        thread = ThreadPoolExecutor(1, "download")
+        reads = deque(thread.submit(self._read) for _ in range(READS_AHEAD))
+        data = b"unread"
+        try:
+            while data:
+                first = reads.popleft()
+                if wait([first], _seconds(remaining)).not_done:
+                    raise Failure("out_of_time")
+                data = first.result()
+                reads.append(thread.submit(self._read))
+                yield data
+        finally:
+            self._given_up = True
+            for waiting in reads:
+                waiting.cancel()
+            thread.submit(lambda: self._body.close())  # by the thread, which may be in the middle of a read
+            thread.shutdown(wait=False)
+
+    def _read(self) -> bytes:
+        """Return the next bytes, none at the end. Raises Failure and what the SDK raises."""
         while True:
             try:
-                data = body.read(READ_BYTES)
+                data = self._body.read(READ_BYTES)
             except FlexibleChecksumError:  # comes with the last, empty read
-                if begun:
+                if self._resumed_midway:
                     return b""  # a checksum of the whole object says nothing of its rest
                 raise Failure("checksum_mismatch") from None
             except (BotoCoreError, HTTPError, OSError):
-                if done == size:
+                if self._done == self._size:
                     return b""  # it broke after the last byte
-                if given_up or in_vain == MAX_RESUMES:
+                if self._given_up or self._in_vain == MAX_RESUMES:
                     raise
-                begun = done
-                in_vain += 1
-                work.resumes += 1
-                body.close()
-                rest = s3.get_object(
-                    Bucket=work.bucket,
-                    Key=work.key,
-                    VersionId=work.version_id,
-                    IfMatch=f'"{work.etag}"',
-                    Range=f"bytes={done}-",
-                )
-                body = rest["Body"]
-                if not rest.get("ContentRange", "").startswith(f"bytes {done}-"):
-                    raise Failure("range_ignored") from None
+                self._resume()
             else:
-                done += len(data)
-                in_vain = 0
+                self._done += len(data)
+                self._in_vain = 0
                 return data
 
-    thread = ThreadPoolExecutor(1)
-    reads = deque(thread.submit(read) for _ in range(READS_AHEAD))
-    data = b"unread"
-    try:
-        while data:
-            first = reads.popleft()
-            if wait([first], max(remaining() - TIME_MARGIN_MS, 0) / 1000).not_done:
-                raise Failure("out_of_time")
-            data = first.result()
-            reads.append(thread.submit(read))
-            yield data
-    finally:
-        given_up = True
-        for waiting in reads:
-            waiting.cancel()
-        thread.submit(lambda: body.close())  # by the thread, which may be in the middle of a read
-        thread.shutdown(wait=False)
+    def _resume(self) -> None:
+        work = self._work
+        self._resumed_midway = self._done > 0
+        self._in_vain += 1
+        work.resumes += 1
+        self._body.close()
+        rest = s3.get_object(
+            Bucket=work.bucket,
+            Key=work.key,
+            VersionId=work.version_id,
+            IfMatch=f'"{work.etag}"',
+            Range=f"bytes={self._done}-",
+        )
+        self._body = rest["Body"]
+        if not rest.get("ContentRange", "").startswith(f"bytes {self._done}-"):
+            raise Failure("range_ignored") from None
+
+
+def _seconds(remaining: Callable[[], int]) -> float:
+    """Return how long there is still something to be waited for."""
+    return max(remaining() - TIME_MARGIN_MS, 0) / 1000
 
 
 def _check_time(remaining: Callable[[], int]) -> None:
@@ -532,7 +682,7 @@ class Upload:
                 MultipartUpload={"Parts": self._parts},
             )
         else:
-            headers = self._headers()
+            headers = self._work.headers()
             headers["Metadata"]["record-count"] = str(work.records)  # for a multipart upload it is known too late
             s3.put_object(Bucket=PROCESSED_BUCKET, Key=work.key, Body=self._buffer, **headers)
 
@@ -551,7 +701,7 @@ class Upload:
     def _send_part(self) -> None:
         key, number = self._work.key, len(self._parts) + 1
         if not self._upload_id:
-            created = s3.create_multipart_upload(Bucket=PROCESSED_BUCKET, Key=key, **self._headers())
+            created = s3.create_multipart_upload(Bucket=PROCESSED_BUCKET, Key=key, **self._work.headers())
             self._upload_id = created["UploadId"]
         part = s3.upload_part(
             Bucket=PROCESSED_BUCKET, Key=key, UploadId=self._upload_id, PartNumber=number, Body=self._buffer
@@ -559,18 +709,12 @@ class Upload:
         self._parts.append({"PartNumber": number, "ETag": part["ETag"]})
         self._buffer.clear()
 
-    def _headers(self) -> dict[str, Any]:
-        metadata = {"source-version-id": self._work.version_id, "source-etag": self._work.etag}
-        return {"ContentType": "application/json", "Metadata": metadata}
-
 
 # --- one event --------------------------------------------------------------------------------------------------------
 
-FAILURES = ("rejected", "failed")  # outcomes of an object that make its event fail
 
-
-def objects(event: Any) -> list[tuple[str, str]]:
-    """Return bucket and key of every object that an event names. Raises Failure if it is not an event of S3.
+def objects(event: Any) -> list[Object]:
+    """Return every object that an event names. Raises Failure if it is not an event of S3.
 
     It may be an S3 notification, S3's test event, or the record of a failed invocation, which holds its event.
     """
@@ -584,19 +728,19 @@ def objects(event: Any) -> list[tuple[str, str]]:
     raise Failure("unsupported_event")
 
 
-def _object(record: Any) -> tuple[str, str]:
+def _object(record: Any) -> Object:
     match record:
         case {"s3": {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}}:
             return bucket, _decoded(key)
     raise Failure("unsupported_event")
 
 
-def _task_object(task: Any) -> tuple[str, str]:
+def _task_objects(task: Any) -> list[Object]:
     match task:
         case {"s3Bucket": str(bucket), "s3Key": str(key)}:  # schema 2.0
-            return bucket, _decoded(key)
+            return [(bucket, _decoded(key))]
         case {"s3BucketArn": str(arn), "s3Key": str(key)}:  # schema 1.0
-            return arn.rpartition(":")[2], _decoded(key)
+            return [(arn.rpartition(":")[2], _decoded(key))]
     raise Failure("unsupported_event")
 
 
@@ -607,63 +751,43 @@ def _decoded(key: str) -> str:
         raise Failure("unsupported_event") from None
 
 
-def process_event(event: Any, remaining: Callable[[], int]) -> list[str]:
-    """Process every object that an event names. Returns why it failed, for each that did."""
-    try:
-        named = objects(event)
-    except Failure as error:
-        logger.error("failed", reason=str(error))
-        metrics.add_metric("FilesFailed", "Count", 1)
-        metrics.flush_metrics()
-        return [str(error)]
-    failures = []
-    for work in (Work(bucket, key) for bucket, key in named):
-        outcome, reason = _process(work, remaining)
-        if outcome in FAILURES:
-            failures.append(f"{reason} bucket={work.bucket} key={work.key} version={work.version_id}")
-    return failures
+def process(named: Iterable[Object], remaining: Callable[[], int]) -> dict[Object, Work]:
+    """Process objects side by side, as nearly all of their time is waiting for S3; log and count each.
 
-
-def process_task(task: Any, remaining: Callable[[], int]) -> dict[str, str]:
-    """Process the object that a task of S3 Batch Operations names. Returns the task's result.
-
-    Its version does not matter: as for every event, the newest one is processed.
+    Takes the objects, each once or more often, and `remaining`, which tells how many milliseconds are left.
+    Returns the work that was done on each, with its outcome.
     """
-    try:
-        bucket, key = _task_object(task)
-    except Failure as error:
-        logger.error("failed", reason=str(error))
-        outcome, reason = "rejected", str(error)
-    else:
-        outcome, reason = _process(Work(bucket, key), remaining)
-    # A rejected file is rejected whenever it is tried; the other failures may pass.
-    code = {"rejected": "PermanentFailure", "failed": "TemporaryFailure"}.get(outcome, "Succeeded")
-    return {"taskId": task["taskId"], "resultCode": code, "resultString": reason if outcome in FAILURES else outcome}
+    threads = ThreadPoolExecutor(SIDE_BY_SIDE)
+    running = {threads.submit(_process, Work(*one), remaining): one for one in dict.fromkeys(named)}
+    done = {}
+    while running:
+        # Who waits for S3 when time runs out is not waited for. All others stop by themselves.
+        ended = wait(running, max(remaining() - TIME_MARGIN_MS // 2, 0) / 1000, FIRST_COMPLETED).done
+        for future in [future for future in running if future in ended or not ended]:
+            one = running.pop(future)
+            work = done[one] = future.result() if ended else Work(*one, outcome="failed", reason="out_of_time")
+            _log(work)
+            _count(work)
+    threads.shutdown(wait=False, cancel_futures=True)
+    return done
 
 
-def _process(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
-    """Process one object, log it, count it. Returns the outcome, and the reason if it failed."""
+def _process(work: Work, remaining: Callable[[], int]) -> Work:
+    """Process one object; return the work, with its outcome."""
     if not work.key.endswith(".json"):  # nor does a folder marker
-        logger.info("skipped", bucket=work.bucket, key=work.key)
-        return "skipped", ""
+        work.outcome = "skipped"
+        return work
     started = time.monotonic()
-    outcome, reason = "processed", ""
     try:
-        process_object(work, remaining)
+        work.outcome, work.reason = process_object(work, remaining)
     except Exception as error:  # noqa: BLE001 - none may escape: it would fail the whole batch, and may hold content
-        outcome, reason = _outcome(error), _reason(error)
-    log = logger.error if outcome in FAILURES else logger.info
-    milliseconds = round((time.monotonic() - started) * 1000)
-    log(outcome, **msgspec.structs.asdict(work), milliseconds=milliseconds, reason=reason)
-    _count(work, outcome, reason, milliseconds)
-    return outcome, reason
+        work.outcome, work.reason = "failed", _reason(error)
+    work.milliseconds = round((time.monotonic() - started) * 1000)
+    return work
 
 
-def _outcome(error: Exception) -> str:
-    if isinstance(error, Rejected):
-        return "rejected"
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-    return "gone" if code in ("NoSuchKey", "NoSuchVersion", "404") else "failed"  # an answer to HEAD has only a number
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]
 
 
 def _reason(error: Exception) -> str:
@@ -671,20 +795,31 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Failure):
         return str(error)
     if isinstance(error, ClientError):
-        return f"{error.operation_name} {error.response['Error']['Code']}"
+        return f"{error.operation_name} {_code(error)}"
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     return f"{type(error).__name__} in {frame.f_code.co_name} line {line}"
 
 
-def _count(work: Work, outcome: str, reason: str, milliseconds: int) -> None:
+def _log(work: Work) -> None:
+    if work.outcome == "skipped":
+        logger.info("skipped", bucket=work.bucket, key=work.key)
+        return
+    log = {"failed": logger.error, "rejected": logger.warning}.get(work.outcome, logger.info)
+    told = msgspec.structs.asdict(work)
+    log(told.pop("outcome"), **told)
+
+
+def _count(work: Work) -> None:
     """Write the metrics of one object, by service, and for a rejected one by service and reason code as well."""
-    metrics.add_metric(f"Files{outcome.capitalize()}", "Count", 1)
-    if outcome == "processed":
+    if work.outcome == "skipped":
+        return
+    metrics.add_metric(f"Files{work.outcome.capitalize()}", "Count", 1)
+    if work.outcome == "processed":
         metrics.add_metric("RecordsProcessed", "Count", work.records)
         metrics.add_metric("BytesRead", "Bytes", work.bytes_in)
-        metrics.add_metric("ProcessingTime", "Milliseconds", milliseconds)
-    if outcome == "rejected":
-        metrics.add_dimensions(service=SERVICE, reason=reason.partition(" ")[0])
+        metrics.add_metric("ProcessingTime", "Milliseconds", work.milliseconds)
+    if work.outcome == "rejected":
+        metrics.add_dimensions(service=SERVICE, reason=work.reason.partition(" ")[0])
     if work.rounds > 1:
         metrics.add_metric("Reprocessed", "Count", work.rounds - 1)
     metrics.flush_metrics()
@@ -698,22 +833,30 @@ def lambda_handler(event: Any, context: Context) -> dict[str, Any] | None:
     """Handle an S3 notification, a replay of one, an SQS batch of them, or tasks of S3 Batch Operations.
 
     For a batch, returns the messages that are to be delivered again; for tasks, the result of each. Else raises Failure
-    if any object failed, when all have been tried.
+    if any object failed, when all have been tried. What is rejected has its verdict, and is not tried again.
     """
     remaining = context.get_remaining_time_in_millis
     match event:
         case {"Records": [{"eventSource": "aws:sqs"}, *_] as messages}:
-            failed = [message["messageId"] for message in messages if process_event(_body(message), remaining)]
+            named = {message["messageId"]: _named(objects, _body(message)) for message in messages}
+            done = process(_all(named), remaining)
+            failed = [message_id for message_id, some in named.items() if some is None or _failed(some, done)]
             return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
         case {"invocationSchemaVersion": "1.0" | "2.0" as schema, "invocationId": invocation, "tasks": [*tasks]}:
+            named = {task["taskId"]: _named(_task_objects, task) for task in tasks}
+            done = process(_all(named), remaining)
             return {
                 "invocationSchemaVersion": schema,
                 "invocationId": invocation,
                 "treatMissingKeysAs": "TemporaryFailure",
-                "results": [process_task(task, remaining) for task in tasks],
+                "results": [_result(task_id, some, done) for task_id, some in named.items()],
             }
-    if failures := process_event(event, remaining):
-        raise Failure("; ".join(failures))
+    some = _named(objects, event)
+    if some is None:
+        raise Failure("unsupported_event")
+    if failed := _failed(some, process(some, remaining)):
+        why = [f"{work.reason} bucket={work.bucket} key={work.key} version={work.version_id}" for work in failed]
+        raise Failure("; ".join(why))
     return None
 
 
@@ -723,3 +866,32 @@ def _body(message: dict[str, Any]) -> Any:
         return msgspec.json.decode(message["body"])
     except (*_FAULTS, KeyError, TypeError):
         return None
+
+
+def _named(find: Callable[[Any], list[Object]], event: Any) -> list[Object] | None:
+    """Return the objects that are found in an event or a task, None if it is not one; that is logged and counted."""
+    try:
+        return find(event)
+    except Failure as error:
+        logger.error("failed", reason=str(error))
+        metrics.add_metric("FilesFailed", "Count", 1)
+        metrics.flush_metrics()
+        return None
+
+
+def _all(named: dict[str, list[Object] | None]) -> list[Object]:
+    return [one for some in named.values() for one in some or []]
+
+
+def _failed(some: list[Object], done: dict[Object, Work]) -> list[Work]:
+    return [done[one] for one in dict.fromkeys(some) if done[one].outcome == "failed"]
+
+
+def _result(task_id: str, some: list[Object] | None, done: dict[Object, Work]) -> dict[str, str]:
+    """Return the result of a task of S3 Batch Operations, which names one object."""
+    if some is None:
+        return {"taskId": task_id, "resultCode": "PermanentFailure", "resultString": "unsupported_event"}
+    work = done[some[0]]
+    # A rejected file is rejected whenever it is tried; the other failures may pass.
+    code = {"rejected": "PermanentFailure", "failed": "TemporaryFailure"}.get(work.outcome, "Succeeded")
+    return {"taskId": task_id, "resultCode": code, "resultString": work.reason or work.outcome}

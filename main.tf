@@ -37,6 +37,7 @@ module "pipeline" {
     archive_after_days      = each.value.archive_after_days
     object_lock_days        = each.value.object_lock_days
     access_log_days         = each.value.access_log_days
+    stale_results           = each.value.stale_results
     force_destroy           = coalesce(each.value.force_destroy, each.key == "dev" && each.value.object_lock_days == null)
   }
 
@@ -44,8 +45,9 @@ module "pipeline" {
   permissions_boundary = each.value.permissions_boundary
 
   monitoring = {
-    alarm_emails    = each.value.alarm_emails
-    saved_queries   = var.saved_queries
-    request_metrics = var.request_metrics
+    alarm_emails     = each.value.alarm_emails
+    rejection_emails = each.value.rejection_emails
+    saved_queries    = var.saved_queries
+    request_metrics  = var.request_metrics
   }
 }

@@ -62,7 +62,9 @@ variable "environments" {
     - object_lock_days: how long nobody can delete a version. Set or unset later, Terraform replaces the buckets. Null: no lock.
     - private_network: a network of the function's own without a way to the internet: two availability_zones, and its cidr_block. Null: none.
     - permissions_boundary: name of the policy that bounds the function's role. bootstrap makes one where GitHub deploys. Null: none.
+    - stale_results: keep or remove the result of an older version when the newest one is rejected or deleted.
     - alarm_emails: addresses that alarms are sent to.
+    - rejection_emails: addresses that are told of each rejected file.
     - force_destroy: whether terraform destroy may delete buckets that hold data. Default: only in dev.
   EOT
   type = map(object({
@@ -85,7 +87,9 @@ variable "environments" {
       cidr_block         = optional(string, "10.0.0.0/24")
     }))
     permissions_boundary = optional(string)
+    stale_results        = optional(string, "keep")
     alarm_emails         = optional(list(string), [])
+    rejection_emails     = optional(list(string), [])
     force_destroy        = optional(bool)
   }))
   default  = { dev = {} }
@@ -193,8 +197,18 @@ variable "environments" {
   }
 
   validation {
+    condition     = alltrue([for e in values(var.environments) : contains(["keep", "remove"], e.stale_results)])
+    error_message = "stale_results is unknown. Use keep or remove."
+  }
+
+  validation {
     condition     = alltrue(flatten([for e in values(var.environments) : [for address in e.alarm_emails : can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", address))]]))
     error_message = "alarm_emails holds something that is no e-mail address. Use addresses such as oncall@example.org."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for e in values(var.environments) : [for address in e.rejection_emails : can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", address))]]))
+    error_message = "rejection_emails holds something that is no e-mail address. Use addresses such as sender@example.org."
   }
 
   validation {

@@ -28,7 +28,7 @@ locals {
   # The prefix of dev is also the beginning of every other environment's names. So no pattern ends in a * where the name
   # is known. A bucket's name ends in the eight characters that modules/pipeline draws.
   buckets = { for name, prefix in module.names.prefixes : name => {
-    for role in ["raw-data", "processed-data", "access-log"] : role => "arn:${local.partition}:s3:::${prefix}-${role}-????????"
+    for role in ["raw-data", "processed-data", "rejected", "access-log"] : role => "arn:${local.partition}:s3:::${prefix}-${role}-????????"
   } }
   arns = { for name, prefix in module.names.prefixes : name => {
     state        = "${local.state_bucket_arn}/${name}/terraform.tfstate"
@@ -40,7 +40,7 @@ locals {
     role         = "arn:${local.partition}:iam::${local.account}:role/${prefix}-data-processor"
     boundary     = "arn:${local.partition}:iam::${local.account}:policy/${var.project_name}-github-${name}-boundary"
     log_group    = "arn:${local.partition}:logs:${local.in_account}:log-group:/aws/lambda/${prefix}-data-processor"
-    topic        = "arn:${local.partition}:sns:${local.in_account}:${prefix}-alarms"
+    topics       = [for role in ["alarms", "rejections"] : "arn:${local.partition}:sns:${local.in_account}:${prefix}-${role}"]
     alarms       = [for alarm in local.alarms : "arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${prefix}-${alarm}"]
     dashboard    = "arn:${local.partition}:cloudwatch::${local.account}:dashboard/${prefix}"
     key_alias    = "arn:${local.partition}:kms:${local.in_account}:alias/${prefix}"

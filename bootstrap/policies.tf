@@ -32,7 +32,7 @@ locals {
         "iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:ListRolePolicies",
       ] },
       { sid = "ReadLogGroup", actions = ["logs:ListTagsForResource"], resources = [arn.log_group, "${arn.log_group}:*"] },
-      { sid = "ReadTopic", actions = ["sns:GetTopicAttributes", "sns:ListTagsForResource"], resources = [arn.topic] },
+      { sid = "ReadTopics", actions = ["sns:GetTopicAttributes", "sns:ListTagsForResource"], resources = arn.topics },
       { sid = "ReadAlarms", actions = ["cloudwatch:ListTagsForResource"], resources = arn.alarms },
       { sid = "ReadDashboard", actions = ["cloudwatch:GetDashboard"], resources = [arn.dashboard] },
       # AWS lists these for the whole account or not at all.
@@ -115,7 +115,7 @@ locals {
         "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource",
         "logs:UntagResource",
       ] },
-      { sid = "ManageTopic", resources = [arn.topic], actions = [
+      { sid = "ManageTopics", resources = arn.topics, actions = [
         "sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
       ] },
       { sid = "ManageAlarms", resources = arn.alarms, actions = [
@@ -157,8 +157,9 @@ locals {
     # give the role every permission of the account and let the function use them. As in modules/iam.
     boundary = [
       { sid = "Read", actions = ["s3:GetObject", "s3:GetObjectVersion"], resources = ["${local.buckets[name].raw-data}/*"] },
-      { sid = "List", actions = ["s3:ListBucket"], resources = [local.buckets[name].raw-data] },
-      { sid = "Write", actions = ["s3:PutObject", "s3:AbortMultipartUpload"], resources = ["${local.buckets[name].processed-data}/*"] },
+      { sid = "List", actions = ["s3:ListBucket"], resources = [for role in ["raw-data", "processed-data", "rejected"] : local.buckets[name][role]] },
+      { sid = "Write", actions = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"], resources = ["${local.buckets[name].processed-data}/*"] },
+      { sid = "Judge", actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], resources = ["${local.buckets[name].rejected}/*"] },
       { sid = "Log", actions = ["logs:CreateLogStream", "logs:PutLogEvents"], resources = ["${arn.log_group}:*"] },
       { sid = "Queues", resources = arn.queues, actions = [
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",

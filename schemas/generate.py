@@ -9,7 +9,8 @@ import msgspec
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-os.environ.setdefault("PROCESSED_BUCKET", "unused")
+for name in ("PROCESSED_BUCKET", "REJECTED_BUCKET"):
+    os.environ.setdefault(name, "unused")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 from lambda_function import Record

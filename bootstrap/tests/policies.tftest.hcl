@@ -125,7 +125,7 @@ run "plan_reads_configuration_only" {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : statement if statement.Sid == "ReadBuckets"]) == jsonencode([{
       Sid      = "ReadBuckets", Effect = "Allow"
       Action   = ["s3:ListBucket", "s3:GetReplicationConfiguration", "s3:GetMetricsConfiguration", "s3:GetLifecycleConfiguration", "s3:GetEncryptionConfiguration", "s3:GetBucket*", "s3:GetAccelerateConfiguration"]
-      Resource = ["arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-processed-data-????????", "arn:aws:s3:::eyes-access-log-????????"]
+      Resource = ["arn:aws:s3:::eyes-rejected-????????", "arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-processed-data-????????", "arn:aws:s3:::eyes-access-log-????????"]
     }])
     error_message = "A plan reads something else of the buckets: ${aws_iam_policy.github["dev-read"].policy}"
   }
@@ -168,8 +168,9 @@ run "role_of_the_function" {
   assert {
     condition = jsonencode(jsondecode(aws_iam_policy.github["dev-boundary"].policy).Statement) == jsonencode([
       { Sid = "Read", Effect = "Allow", Action = ["s3:GetObjectVersion", "s3:GetObject"], Resource = "arn:aws:s3:::eyes-raw-data-????????/*" },
-      { Sid = "List", Effect = "Allow", Action = "s3:ListBucket", Resource = "arn:aws:s3:::eyes-raw-data-????????" },
-      { Sid = "Write", Effect = "Allow", Action = ["s3:PutObject", "s3:AbortMultipartUpload"], Resource = "arn:aws:s3:::eyes-processed-data-????????/*" },
+      { Sid = "List", Effect = "Allow", Action = "s3:ListBucket", Resource = ["arn:aws:s3:::eyes-rejected-????????", "arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-processed-data-????????"] },
+      { Sid = "Write", Effect = "Allow", Action = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], Resource = "arn:aws:s3:::eyes-processed-data-????????/*" },
+      { Sid = "Judge", Effect = "Allow", Action = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], Resource = "arn:aws:s3:::eyes-rejected-????????/*" },
       { Sid = "Log", Effect = "Allow", Action = ["logs:PutLogEvents", "logs:CreateLogStream"], Resource = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-data-processor:*" },
       {
         Sid      = "Queues", Effect = "Allow", Action = ["sqs:SendMessage", "sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:DeleteMessage"]
@@ -207,7 +208,7 @@ run "objects" {
         "WriteState \"s3:PutObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate\"",
         "LockState [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"] \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate.tflock\"",
         "SmokeTest [\"s3:PutObject\",\"s3:GetObjectVersion\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-processed-data-????????/smoke-test/*\"]",
-        "EmptyBuckets [\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-raw-data-????????/*\",\"arn:aws:s3:::eyes-processed-data-????????/*\",\"arn:aws:s3:::eyes-access-log-????????/*\"]",
+        "EmptyBuckets [\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-rejected-????????/*\",\"arn:aws:s3:::eyes-raw-data-????????/*\",\"arn:aws:s3:::eyes-processed-data-????????/*\",\"arn:aws:s3:::eyes-access-log-????????/*\"]",
       ]
       prod = [
         "WriteState \"s3:PutObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate\"",
@@ -288,12 +289,12 @@ run "everything_is_named" {
     condition = alltrue(flatten([for policy in ["read", "data", "function", "network", "boundary"] : [
       for resource in flatten([for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : statement.Resource]) : [
         for name in [
-          "arn:aws:s3:::eyes-prod-raw-data-1234abcd", "arn:aws:s3:::eyes-prod-processed-data-1234abcd", "arn:aws:s3:::eyes-prod-access-log-1234abcd",
+          "arn:aws:s3:::eyes-prod-raw-data-1234abcd", "arn:aws:s3:::eyes-prod-processed-data-1234abcd", "arn:aws:s3:::eyes-prod-rejected-1234abcd", "arn:aws:s3:::eyes-prod-access-log-1234abcd",
           "arn:aws:s3:::eyes-prod-raw-data-1234abcd/a.json", "arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate",
           "arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/bootstrap/terraform.tfstate",
           "arn:aws:lambda:us-east-1:111122223333:function:eyes-prod-data-processor", "arn:aws:lambda:us-east-1:111122223333:layer:eyes-prod-dependencies",
           "arn:aws:sqs:us-east-1:111122223333:eyes-prod-ingestion", "arn:aws:sqs:us-east-1:111122223333:eyes-prod-dead-letter",
-          "arn:aws:sns:us-east-1:111122223333:eyes-prod-alarms", "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-function-errors",
+          "arn:aws:sns:us-east-1:111122223333:eyes-prod-alarms", "arn:aws:sns:us-east-1:111122223333:eyes-prod-rejections", "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-function-errors",
           "arn:aws:cloudwatch::111122223333:dashboard/eyes-prod", "arn:aws:kms:us-east-1:111122223333:alias/eyes-prod",
           "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-prod-data-processor",
           "arn:aws:iam::111122223333:role/eyes-prod-data-processor", "arn:aws:iam::111122223333:role/eyes-github-dev-apply",

@@ -34,16 +34,34 @@ data "aws_iam_policy_document" "execution" {
   }
 
   statement {
-    # Without it S3 answers 403 for an object that is gone, which then looks like missing permission.
-    sid       = "TellGoneFromForbidden"
+    # Without it S3 answers 403 for an object that is not there, which then looks like missing permission. In the
+    # processed bucket, which the function cannot read, a listing tells whether there is a result to remove.
+    sid       = "TellAbsentFromForbidden"
     actions   = ["s3:ListBucket"]
-    resources = [var.raw_bucket_arn]
+    resources = concat([var.raw_bucket_arn, var.rejected_bucket_arn], var.removes_results ? [var.processed_bucket_arn] : [])
   }
 
   statement {
     sid       = "WriteProcessedObjects"
     actions   = ["s3:PutObject", "s3:AbortMultipartUpload"]
     resources = ["${var.processed_bucket_arn}/*"]
+  }
+
+  dynamic "statement" {
+    for_each = var.removes_results ? ["results"] : []
+
+    content {
+      # It leaves a delete marker: the versions stay.
+      sid       = "RemoveProcessedObjects"
+      actions   = ["s3:DeleteObject"]
+      resources = ["${var.processed_bucket_arn}/*"]
+    }
+  }
+
+  statement {
+    sid       = "WriteAndRemoveVerdicts"
+    actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+    resources = ["${var.rejected_bucket_arn}/*"]
   }
 
   statement {
@@ -82,6 +100,7 @@ data "aws_iam_policy_document" "execution" {
       values = [
         var.raw_bucket_arn, "${var.raw_bucket_arn}/*",
         var.processed_bucket_arn, "${var.processed_bucket_arn}/*",
+        var.rejected_bucket_arn, "${var.rejected_bucket_arn}/*",
       ]
     }
   }

@@ -22,6 +22,18 @@ variable "processed_bucket_arn" {
   nullable    = false
 }
 
+variable "rejected_bucket_arn" {
+  description = "ARN of the bucket that the function writes verdicts to."
+  type        = string
+  nullable    = false
+}
+
+variable "removes_results" {
+  description = "Whether the function removes results of files that are rejected or deleted."
+  type        = bool
+  nullable    = false
+}
+
 variable "log_group_arn" {
   description = "ARN of the function's log group, without the trailing :*."
   type        = string

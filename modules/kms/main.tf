@@ -66,7 +66,7 @@ data "aws_iam_policy_document" "key" {
     condition {
       test     = "ArnEquals"
       variable = "aws:SourceArn"
-      values   = [var.notifying_bucket_arn]
+      values   = var.notifying_bucket_arns
     }
   }
 

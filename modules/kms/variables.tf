@@ -34,9 +34,9 @@ variable "log_group_arns" {
   nullable    = false
 }
 
-variable "notifying_bucket_arn" {
-  description = "ARN of the bucket whose notifications S3 sends to an encrypted queue."
-  type        = string
+variable "notifying_bucket_arns" {
+  description = "ARNs of the buckets whose notifications S3 sends to an encrypted queue or topic."
+  type        = list(string)
   nullable    = false
 }
 

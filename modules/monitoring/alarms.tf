@@ -9,20 +9,21 @@ locals {
   # The handler stops by itself 10 seconds before its time is up, so nothing takes much longer than that.
   slow_seconds = min(0.8 * var.watched.timeout_seconds, var.watched.timeout_seconds - 12)
 
-  # A bad file comes back again and again. Looking back further than it stays away, an alarm goes off once for it.
+  # What failed comes back again and again. Looking back further than it stays away, an alarm goes off once for it.
   file_period = 60 * ceil(var.watched.redelivery_seconds / 60) + 300
   retries     = "The event is tried again: in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart. Then it waits in ${var.watched.dead_letter_queue}."
 
   # Commands name the environment: one without it acts on dev, whatever the alarm is about.
-  deploy = "./deploy.sh deploy ${var.environment}"
-  repair = "./deploy.sh audit ${var.environment} --repair"
+  deploy   = "./deploy.sh deploy ${var.environment}"
+  repair   = "./deploy.sh audit ${var.environment} --repair"
+  failures = "./deploy.sh failures ${var.environment}"
 
   # Each description says what to look at and what to do, for whoever is woken by it.
   alarms = {
     function-errors = {
       namespace   = "AWS/Lambda", metric = "Errors", dimensions = local.function
       statistic   = "Sum", period = 300, above = 0
-      description = "Invocations fail: in direct mode with every file that does, in queue mode when the function dies. Look at the newest ERROR lines of ${var.watched.log_group_name}: the reason is in them. A rejected file: have it mended and uploaded again. Anything else: remove the cause. ${local.retries}"
+      description = "Invocations fail, and not because of what is in a file: in direct mode with every file that could not be processed, in queue mode when the function dies. Look at the newest ERROR lines of ${var.watched.log_group_name}: the reason is in them. Remove the cause. ${local.retries}"
     }
     function-throttles = {
       namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.function
@@ -36,8 +37,8 @@ locals {
     }
     rejected-files = {
       namespace   = var.watched.metrics_namespace, metric = "FilesRejected", dimensions = local.service
-      statistic   = "Sum", period = local.file_period, above = 0
-      description = "Files break the input rules; nothing of them was written. Look at the lines with the message rejected in ${var.watched.log_group_name}: key, reason, record and field. Have the sender mend the file and upload it again. ${local.retries}"
+      statistic   = "Sum", period = 300, above = 0
+      description = "Files break the input rules; nothing of them was written, and nothing is tried again. Look at them with ${local.failures}: key, reason, record and field. Have the sender mend each file and upload it again, which settles it."
     }
     failed-files = {
       namespace   = var.watched.metrics_namespace, metric = "FilesFailed", dimensions = local.service
@@ -81,8 +82,8 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   threshold           = each.value.above
   evaluation_periods  = 1
   treat_missing_data  = lookup(each.value, "missing", "notBreaching") # no uploads, no figures, no trouble
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
+  alarm_actions       = [module.alarms.arn]
+  ok_actions          = [module.alarms.arn]
   tags                = var.tags
 }
 
@@ -107,8 +108,8 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   threshold           = 0
   evaluation_periods  = 3
   treat_missing_data  = "ignore" # nothing has come out as yet, and nothing else was uploaded
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
+  alarm_actions       = [module.alarms.arn]
+  ok_actions          = [module.alarms.arn]
   tags                = var.tags
 
   # 0 when something came out, else 1 when something was uploaded. In a period in which nothing happened it stays as it

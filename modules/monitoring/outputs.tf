@@ -1,11 +1,11 @@
 output "topic_arn" {
   description = "Topic that alarms are sent to."
-  value       = aws_sns_topic.alarms.arn
+  value       = module.alarms.arn
 }
 
 output "topic_policy" {
   description = "Policy of the topic as attached, JSON."
-  value       = aws_sns_topic_policy.alarms.policy
+  value       = module.alarms.policy
 }
 
 output "dashboard_name" {
@@ -14,10 +14,9 @@ output "dashboard_name" {
 }
 
 output "planned" {
-  description = "Key of the topic, who is told, what the alarms watch, and the commands that they name, as planned."
+  description = "The topic, what the alarms watch, and the commands that they name, as planned."
   value = {
-    kms_key = aws_sns_topic.alarms.kms_master_key_id
-    emails  = [for subscription in aws_sns_topic_subscription.email : subscription.endpoint]
+    topic = module.alarms.planned
     alarms = { for name, alarm in aws_cloudwatch_metric_alarm.this : name => {
       metric  = "${alarm.namespace} ${alarm.metric_name} ${alarm.statistic}"
       of      = alarm.dimensions

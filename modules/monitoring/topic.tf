@@ -1,61 +1,25 @@
-resource "aws_sns_topic" "alarms" {
-  name              = reverse(split(":", var.topic_arn))[0]
-  kms_master_key_id = var.kms_key_arn
-  tags              = var.tags
+module "alarms" {
+  source = "../topic"
+
+  arn         = var.topic_arn
+  account_id  = var.account_id
+  kms_key_arn = var.kms_key_arn
+  emails      = var.alarm_emails
+  publisher   = { name = "Alarms", service = "cloudwatch.amazonaws.com", arns = var.alarm_arns }
+  tags        = var.tags
 }
 
-resource "aws_sns_topic_policy" "alarms" {
-  arn    = aws_sns_topic.alarms.arn
-  policy = data.aws_iam_policy_document.topic.json
+moved {
+  from = aws_sns_topic.alarms
+  to   = module.alarms.aws_sns_topic.this
 }
 
-resource "aws_sns_topic_subscription" "email" {
-  for_each = toset(var.alarm_emails)
-
-  topic_arn = aws_sns_topic.alarms.arn
-  protocol  = "email"
-  endpoint  = each.value
+moved {
+  from = aws_sns_topic_policy.alarms
+  to   = module.alarms.aws_sns_topic_policy.this
 }
 
-data "aws_iam_policy_document" "topic" {
-  statement {
-    sid       = "AlarmsPublish"
-    actions   = ["sns:Publish"]
-    resources = [var.topic_arn]
-
-    principals {
-      type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-
-    condition {
-      test     = "ArnEquals"
-      variable = "aws:SourceArn"
-      values   = var.alarm_arns
-    }
-  }
-
-  statement {
-    sid       = "DenyInsecureTransport"
-    effect    = "Deny"
-    actions   = ["sns:Publish"]
-    resources = [var.topic_arn]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
+moved {
+  from = aws_sns_topic_subscription.email
+  to   = module.alarms.aws_sns_topic_subscription.email
 }

@@ -42,7 +42,7 @@ resource "aws_vpc_endpoint" "s3" {
 data "aws_iam_policy_document" "endpoint" {
   statement {
     sid       = "OnlyTheseBuckets"
-    actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject", "s3:AbortMultipartUpload"]
+    actions   = ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"]
     resources = flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])
 
     principals {

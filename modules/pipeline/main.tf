@@ -27,6 +27,7 @@ locals {
   buckets = {
     raw       = "${var.name_prefix}-raw-data-${terraform_data.bucket_suffix.output}"
     processed = "${var.name_prefix}-processed-data-${terraform_data.bucket_suffix.output}"
+    rejected  = "${var.name_prefix}-rejected-${terraform_data.bucket_suffix.output}"
     log       = "${var.name_prefix}-access-log-${terraform_data.bucket_suffix.output}"
   }
 
@@ -38,6 +39,7 @@ locals {
   queue_arn_prefix = "arn:${local.partition}:sqs:${local.in_account}:"
   queue_arns       = { for role, name in local.queues : role => "${local.queue_arn_prefix}${name}" }
   alarm_arns       = [for alarm in local.alarms : "arn:${local.partition}:cloudwatch:${local.in_account}:alarm:${var.name_prefix}-${alarm}"]
+  topic_arns       = { for topic in ["alarms", "rejections"] : topic => "arn:${local.partition}:sns:${local.in_account}:${var.name_prefix}-${topic}" }
   bucket_arns      = { for role, name in local.buckets : role => "arn:${local.partition}:s3:::${name}" }
 }
 
@@ -50,9 +52,10 @@ module "kms" {
   region               = var.region
   deletion_window_days = var.data.force_destroy ? 7 : 30
   log_group_arns       = [local.log_group_arn]
-  notifying_bucket_arn = local.bucket_arns.raw
   alarm_arns           = local.alarm_arns
   tags                 = local.tags
+
+  notifying_bucket_arns = [local.bucket_arns.raw, local.bucket_arns.rejected]
 }
 
 module "log_bucket" {
@@ -61,7 +64,7 @@ module "log_bucket" {
   name               = local.buckets.log
   arn                = local.bucket_arns.log
   account_id         = var.account_id
-  access_log_sources = { raw = local.bucket_arns.raw, processed = local.bucket_arns.processed }
+  access_log_sources = { for role, arn in local.bucket_arns : role => arn if role != "log" }
   lifecycle_days     = { noncurrent = 1, expire = var.data.access_log_days }
   force_destroy      = var.data.force_destroy
   tags               = local.tags
@@ -69,7 +72,7 @@ module "log_bucket" {
 
 module "bucket" {
   source   = "../s3"
-  for_each = { raw = var.data.archive_after_days, processed = null }
+  for_each = { raw = var.data.archive_after_days, processed = null, rejected = null }
 
   name             = local.buckets[each.key]
   arn              = local.bucket_arns[each.key]
@@ -104,7 +107,7 @@ module "network" {
   region             = var.region
   availability_zones = var.private_network.availability_zones
   cidr_block         = var.private_network.cidr_block
-  bucket_arns        = [local.bucket_arns.raw, local.bucket_arns.processed]
+  bucket_arns        = [local.bucket_arns.raw, local.bucket_arns.processed, local.bucket_arns.rejected]
   tags               = local.tags
 }
 
@@ -115,6 +118,8 @@ module "iam" {
   region               = var.region
   raw_bucket_arn       = local.bucket_arns.raw
   processed_bucket_arn = local.bucket_arns.processed
+  rejected_bucket_arn  = local.bucket_arns.rejected
+  removes_results      = var.data.stale_results == "remove"
   log_group_arn        = local.log_group_arn
   queue_arns           = local.queue_arns
   kms_key_arn          = module.kms.arn
@@ -148,8 +153,31 @@ module "lambda" {
 
   environment_variables = {
     PROCESSED_BUCKET             = local.buckets.processed
+    REJECTED_BUCKET              = local.buckets.rejected
+    STALE_RESULTS                = var.data.stale_results
     POWERTOOLS_SERVICE_NAME      = local.function_name
     POWERTOOLS_METRICS_NAMESPACE = local.metrics_namespace
+  }
+}
+
+# Whoever sends the files learns of each one that is rejected.
+module "rejections" {
+  source = "../topic"
+
+  arn         = local.topic_arns.rejections
+  account_id  = var.account_id
+  kms_key_arn = module.kms.arn
+  emails      = var.monitoring.rejection_emails
+  publisher   = { name = "Verdicts", service = "s3.amazonaws.com", arns = [local.bucket_arns.rejected] }
+  tags        = local.tags
+}
+
+resource "aws_s3_bucket_notification" "rejected" {
+  bucket = module.bucket["rejected"].name
+
+  topic {
+    topic_arn = module.rejections.arn
+    events    = ["s3:ObjectCreated:*"]
   }
 }
 
@@ -160,7 +188,7 @@ module "monitoring" {
   environment     = var.environment
   account_id      = var.account_id
   region          = var.region
-  topic_arn       = "arn:${local.partition}:sns:${local.in_account}:${var.name_prefix}-alarms"
+  topic_arn       = local.topic_arns.alarms
   alarm_arns      = local.alarm_arns
   kms_key_arn     = module.kms.arn
   alarm_emails    = var.monitoring.alarm_emails

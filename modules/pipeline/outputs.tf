@@ -8,6 +8,11 @@ output "processed_data_bucket_name" {
   value       = module.bucket["processed"].name
 }
 
+output "rejected_bucket_name" {
+  description = "Bucket that receives the verdicts on rejected files."
+  value       = module.bucket["rejected"].name
+}
+
 output "lambda_function_name" {
   description = "Function that processes the uploads."
   value       = module.lambda.function_name
@@ -38,9 +43,19 @@ output "force_destroy" {
   value       = var.data.force_destroy
 }
 
+output "stale_results" {
+  description = "Whether the result of an older version is kept or removed when the newest one is rejected or deleted."
+  value       = var.data.stale_results
+}
+
 output "alarm_topic_arn" {
   description = "Topic that alarms are sent to."
   value       = module.monitoring.topic_arn
+}
+
+output "rejection_topic_arn" {
+  description = "Topic that tells of each verdict on a rejected file."
+  value       = module.rejections.arn
 }
 
 output "dashboard_name" {

@@ -3,6 +3,11 @@
 locals {
   # A message must stay hidden for as long as the function may be retried on it: AWS advises six times the timeout.
   visibility_timeout_seconds = 6 * var.function.timeout_seconds + var.ingestion.batching_window_seconds
+
+  # Results of deleted objects are removed when somebody tells of the deletion. What a lifecycle rule deletes is an event
+  # of its own kind, and of those the one that makes an object go: its older versions are no longer read by anybody.
+  deletions = ["s3:ObjectRemoved:*", "s3:LifecycleExpiration:DeleteMarkerCreated"]
+  events    = concat(["s3:ObjectCreated:*"], var.data.stale_results == "remove" ? local.deletions : [])
 }
 
 resource "aws_lambda_permission" "s3" {
@@ -25,7 +30,7 @@ resource "aws_s3_bucket_notification" "raw" {
 
     content {
       lambda_function_arn = lambda_function.value
-      events              = ["s3:ObjectCreated:*"]
+      events              = local.events
       filter_suffix       = ".json"
     }
   }
@@ -35,7 +40,7 @@ resource "aws_s3_bucket_notification" "raw" {
 
     content {
       queue_arn     = queue.value
-      events        = ["s3:ObjectCreated:*"]
+      events        = local.events
       filter_suffix = ".json"
     }
   }
@@ -45,8 +50,8 @@ resource "aws_s3_bucket_notification" "raw" {
 
   lifecycle {
     precondition {
-      condition     = local.buckets.raw != local.buckets.processed
-      error_message = "The raw bucket is the processed bucket: every result would start the function again. Give them different names."
+      condition     = length(distinct(values(local.buckets))) == length(local.buckets)
+      error_message = "Two buckets are the same: what the function writes would start it again. Give them different names."
     }
   }
 }

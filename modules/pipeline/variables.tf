@@ -71,6 +71,7 @@ variable "data" {
     - archive_after_days: raw objects of 128 KB and more move to cheaper storage after so long.
     - object_lock_days: nobody can delete a version for so long.
     - access_log_days: access logs are kept for so long.
+    - stale_results: whether to keep or remove the result of an older version when the newest one is rejected or deleted.
     - force_destroy: whether destroy may delete buckets that hold objects.
   EOT
   type = object({
@@ -78,6 +79,7 @@ variable "data" {
     archive_after_days      = number
     object_lock_days        = number
     access_log_days         = number
+    stale_results           = string
     force_destroy           = bool
   })
   nullable = false
@@ -105,13 +107,15 @@ variable "monitoring" {
   description = <<-EOT
     Who learns of trouble, and how.
     - alarm_emails: addresses that alarms are sent to.
+    - rejection_emails: addresses that are told of each rejected file.
     - saved_queries: whether to save log queries for rejected and for slow files.
     - request_metrics: whether S3 counts the raw bucket's requests.
   EOT
   type = object({
-    alarm_emails    = list(string)
-    saved_queries   = bool
-    request_metrics = bool
+    alarm_emails     = list(string)
+    rejection_emails = list(string)
+    saved_queries    = bool
+    request_metrics  = bool
   })
   nullable = false
 }

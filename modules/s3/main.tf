@@ -1,7 +1,7 @@
 # A private, versioned bucket.
 
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV2_AWS_62:Of the three buckets only the raw one starts something, see modules/pipeline/trigger.tf
+  #checkov:skip=CKV2_AWS_62:Only the raw and the rejected bucket tell somebody of something, see modules/pipeline
   #checkov:skip=CKV_AWS_144:Versions protect against loss inside the region; another region is each operator's own decision on patient data
   bucket              = var.name
   force_destroy       = var.force_destroy

@@ -162,6 +162,7 @@ def handler() -> ModuleType:
             del os.environ[name]
     os.environ |= {
         "PROCESSED_BUCKET": "none",
+        "REJECTED_BUCKET": "none",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

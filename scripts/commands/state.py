@@ -79,6 +79,7 @@ class Pipeline:
     file: str  # the file in env/ that holds the entry, by whose name it is deployed
     raw: str
     processed: str
+    rejected: str
     function: str
     alias: str
     log_group: str
@@ -87,6 +88,7 @@ class Pipeline:
     topic: str
     dashboard: str  # also the beginning of its alarms' names
     force_destroy: bool
+    stale_results: str  # keep or remove
     account: Account
 
     @classmethod
@@ -95,6 +97,7 @@ class Pipeline:
         names = {
             "raw": "raw_data_bucket_name",
             "processed": "processed_data_bucket_name",
+            "rejected": "rejected_bucket_name",
             "function": "lambda_function_name",
             "alias": "function_alias",
             "log_group": "log_group_name",
@@ -103,6 +106,7 @@ class Pipeline:
             "topic": "alarm_topic_arn",
             "dashboard": "dashboard_name",
             "force_destroy": "force_destroy",
+            "stale_results": "stale_results",
         }
         if missing := [output for output in names.values() if output not in outputs]:
             raise Refused(

@@ -28,8 +28,8 @@ WRITE_MB_PER_SECOND = 45.0  # over one connection
 # What the function takes. tests/bench/model.py measures it, through a real S3 endpoint over TLS, and compares.
 CPU_SECONDS_PER_MB = 0.008  # of a processor. Measured: 3 to 4 ms for files as documented, 7 to 8 for hostile ones
 CPU_SECONDS_PER_FILE = 0.005  # of a processor, whatever the size. Measured: 3 to 4 ms
-REQUESTS = 3  # for a file: read it, write its result, look whether it still is the newest version
-READS = 2  # of those
+REQUESTS = 3  # for a file, in turn: read it, write its result, look whether it still is the newest version
+READS = 2  # of those, of the raw bucket
 TIME_MARGIN_SECONDS = 10  # the function stops by itself so long before its time is up
 BATCH = 10  # messages that one invocation gets from the queue, one file each
 DELIVERIES = 5  # of a message, before it goes to the dead-letter queue

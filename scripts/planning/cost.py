@@ -50,7 +50,7 @@ def files(count: float, kilobytes: float, seconds: float, memory_gb: float) -> d
     requests = writes(megabytes) + writes(megabytes * RESULT_SHARE)
     return {
         "uploads, results and messages": count * (requests * S3_WRITE + 1.2 * SQS_REQUEST),
-        "reads and checks": count * 2 * S3_READ,
+        "reads and checks": count * 3 * S3_READ,  # of the file, of its newest version, and whether there is a verdict
         "function, requests": count * LAMBDA_REQUEST,
         "function, time": count * seconds * memory_gb * LAMBDA_GB_SECOND,
         "log": count * LOG_LINE_BYTES / 1e9 * LOG_GB,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("PROCESSED_BUCKET", "bench")
+os.environ.setdefault("REJECTED_BUCKET", "bench-rejected")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 KEPT = ("patient_id", "patient_name")
 

@@ -38,7 +38,8 @@ def compare() -> None:
         aws = LocalAws(port=int(probe.getsockname()[1]))
     aws.start()
     try:
-        os.environ.update(aws.environment(), PROCESSED_BUCKET="bench-processed", POWERTOOLS_LOG_LEVEL="CRITICAL")
+        os.environ.update(aws.environment(), POWERTOOLS_LOG_LEVEL="CRITICAL")
+        os.environ.update(PROCESSED_BUCKET="bench-processed", REJECTED_BUCKET="bench-rejected")
         measure()
     finally:
         aws.stop()
@@ -50,7 +51,7 @@ def measure() -> None:
     import lambda_function  # which asks for its settings when it is imported
 
     s3 = lambda_function.s3
-    for bucket in ("bench-raw", "bench-processed"):
+    for bucket in ("bench-raw", "bench-processed", "bench-rejected"):
         s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket="bench-raw", VersioningConfiguration={"Status": "Enabled"})
     folder = ROOT / ".local/bench"

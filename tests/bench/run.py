@@ -96,7 +96,7 @@ def cold_start(rounds: int) -> float:
     alone = timed.format("import boto3; boto3.client('s3')")
     ratios = []
     for _ in range(rounds):
-        with_handler = python("-c", handler, PROCESSED_BUCKET="bench")["s"]
+        with_handler = python("-c", handler, PROCESSED_BUCKET="bench", REJECTED_BUCKET="bench-rejected")["s"]
         ratios.append(with_handler / python("-c", alone)["s"])
     return statistics.median(ratios)
 
@@ -161,7 +161,7 @@ def s3_cost(path: Path, folder: Path, rounds: int) -> float:
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-        for bucket in ("bench-raw", "bench-processed"):
+        for bucket in ("bench-raw", "bench-processed", "bench-rejected"):
             s3.create_bucket(Bucket=bucket)
         s3.put_bucket_versioning(Bucket="bench-raw", VersioningConfiguration={"Status": "Enabled"})
         s3.upload_file(str(path), "bench-raw", path.name)

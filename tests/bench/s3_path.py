@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 os.environ.setdefault("PROCESSED_BUCKET", "bench-processed")
+os.environ.setdefault("REJECTED_BUCKET", "bench-rejected")
 
 
 class Context:

@@ -195,6 +195,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         self.raw: str = self.outputs["raw_data_bucket_name"]
         self.processed: str = self.outputs["processed_data_bucket_name"]
+        self.rejected: str = self.outputs["rejected_bucket_name"]
+        self.removes_results: bool = self.outputs["stale_results"] == "remove"
         self.function: str = self.outputs["lambda_function_name"]
         self.queue: str = self.outputs["dead_letter_queue_url"]
         self.s3, self.sqs, self.logs = self.client("s3"), self.client("sqs"), self.client("logs")
@@ -221,6 +223,25 @@ class Pipeline:
 
         records: list[dict[str, str]] = wait_for(f"the result of {key}", made_from_version)["records"]
         return records
+
+    def verdict(self, key: str) -> dict[str, Any] | None:
+        """Return the verdict on a key, or None when there is none."""
+        try:
+            found = self.s3.get_object(Bucket=self.rejected, Key=key)
+        except self.s3.exceptions.NoSuchKey:
+            return None
+        verdict: dict[str, Any] = json.loads(found["Body"].read())
+        assert verdict["source_version_id"] == found["Metadata"]["source-version-id"]
+        return verdict
+
+    def await_verdict(self, key: str, version: str) -> dict[str, Any]:
+        """Wait until that version of a key is rejected; return the verdict."""
+
+        def on_version() -> dict[str, Any] | None:
+            verdict = self.verdict(key)
+            return verdict if verdict and verdict["source_version_id"] == version else None
+
+        return wait_for(f"the verdict on {key}", on_version)
 
     def await_failure(self) -> dict[str, Any]:
         """Wait for a message in the dead-letter queue, take it out and return it."""
@@ -259,7 +280,7 @@ def dev(aws: LocalAws, second_run: subprocess.CompletedProcess[str]) -> Pipeline
     return pipelines(aws)["dev"]
 
 
-BOTH = {"dev": {}, "prod": {"ingestion": "queue", "noncurrent_version_days": 90}}
+BOTH = {"dev": {}, "prod": {"ingestion": "queue", "noncurrent_version_days": 90, "stale_results": "remove"}}
 UNSUPPORTED = {"saved_queries": False, "request_metrics": False}  # by the local AWS, as env/local.tfvars says
 
 
@@ -314,6 +335,47 @@ def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "1"})
     yield
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before})
+
+
+@contextlib.contextmanager
+def without(pipeline: Pipeline, action: str) -> Iterator[None]:
+    """Take an action away from the execution role."""
+    role, name = pipeline.function, "pipeline"
+    policy = pipeline.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    smaller = json.loads(json.dumps(policy))
+    for statement in smaller["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        statement["Action"] = [a for a in actions if a != action]
+    assert smaller != policy, f"the role has no {action}"
+    smaller["Statement"] = [s for s in smaller["Statement"] if s["Action"]]
+    pipeline.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(smaller))
+    try:
+        yield
+    finally:
+        pipeline.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+
+
+@contextlib.contextmanager
+def inbox(pipeline: Pipeline, topic: str) -> Iterator[Callable[[], list[Any]]]:
+    """Subscribe a queue to a topic, as an e-mail address would be; yield what takes the messages that are there."""
+    url = pipeline.sqs.create_queue(QueueName=f"inbox-of-{topic.rpartition(':')[2]}")["QueueUrl"]
+    arn = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    statement |= {"Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    sns = pipeline.client("sns")
+    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
+
+    def take() -> list[Any]:
+        messages = pipeline.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        for message in messages.get("Messages", []):
+            pipeline.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [json.loads(json.loads(message["Body"])["Message"]) for message in messages.get("Messages", [])]
+
+    yield take
+    sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+    pipeline.sqs.delete_queue(QueueUrl=url)
 
 
 @pytest.fixture(scope="session")

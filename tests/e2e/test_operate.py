@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDS, ROOT, Pipeline, wait_for
+from conftest import RECORDS, ROOT, Pipeline, inbox, wait_for, without
 from local_aws.process import LocalAws
 
 BAD = b'[{"patient_id": "P-1"}]'
@@ -53,38 +53,71 @@ def test_nothing_is_lost_and_it_can_be_proved(pipeline: Pipeline) -> None:
     s3.delete_object(Bucket=pipeline.processed, Key="operate/deleted.json")
     s3.put_object(Bucket=pipeline.processed, Key="operate/replaced.json", Body=b"[]")
     s3.delete_object(Bucket=pipeline.raw, Key="operate/sourceless.json")
-    faults = {
-        "operate/deleted.json": "missing",
-        "operate/replaced.json": "tampered",
-        "operate/sourceless.json": "orphaned",
-    }
+    faults = {"operate/deleted.json": "missing", "operate/replaced.json": "tampered"}
+    orphan = {}
+    if pipeline.removes_results:
+        wait_for("the result without a source to go", lambda: not pipeline.result("operate/sourceless.json"))
+    else:
+        orphan = {"operate/sourceless.json": "orphaned"}
+    faults |= orphan
     assert audit(pipeline) == (1, faults)
     assert audit(pipeline, "--repair") == (1, faults)
-    orphan = {"operate/sourceless.json": "orphaned"}
     wait_for("the repaired results", lambda: audit(pipeline) == (0, orphan))
 
 
+def rejected(pipeline: Pipeline, key: str) -> dict[str, Any] | None:
+    """Return what failures says of a rejected file, None if it says nothing."""
+    lines = answer(pipeline, "failures")[1][:-1]
+    return next((line for line in lines if (line["key"], line["state"]) == (key, "rejected")), None)
+
+
+def test_a_rejected_file_is_seen_within_seconds_and_comes_through_when_it_is_mended(pipeline: Pipeline) -> None:
+    key, (_, before) = "operate/rejected.json", audit(pipeline)
+    with inbox(pipeline, pipeline.outputs["rejection_topic_arn"]) as messages:
+        version = pipeline.upload(key, BAD)
+        seen = wait_for("the rejected file among the failures", lambda: rejected(pipeline, key))
+        (told,) = wait_for("the message about it", messages)
+        assert [record["s3"]["object"]["key"] for record in told["Records"]] == [key]
+        assert (seen["version_id"], seen["reason"]) == (version, "missing_field record=0 field=patient_name")
+        assert audit(pipeline, "--repair") == (0, before | {key: "rejected"})
+        assert messages() == []
+    attempts = [line for line in pipeline.log() if version in line and '"message":"rejected"' in line]
+    assert len(attempts) == 1
+    for queue in ("ingestion_queue_url", "dead_letter_queue_url"):
+        request = {"QueueUrl": pipeline.outputs[queue], "AttributeNames": ["All"]}
+        counts = pipeline.sqs.get_queue_attributes(**request)["Attributes"]
+        assert counts["ApproximateNumberOfMessages"] == counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+    # The log is gone, as after its retention.
+    group = {"logGroupName": pipeline.outputs["log_group_name"]}
+    for stream in pipeline.logs.describe_log_streams(**group)["logStreams"]:
+        pipeline.logs.delete_log_stream(**group, logStreamName=stream["logStreamName"])
+    assert pipeline.log() == []
+    assert audit(pipeline) == (0, before | {key: "rejected"})
+    pipeline.await_result(key, pipeline.upload(key, MENDED))
+    wait_for("the verdict to go", lambda: rejected(pipeline, key) is None)
+    assert audit(pipeline) == (0, before)
+
+
 @pytest.mark.usefixtures("quick_redelivery")
-def test_a_bad_file_is_seen_and_comes_through_when_it_is_mended(pipeline: Pipeline) -> None:
+def test_a_failed_file_is_seen_and_comes_through_when_its_cause_is_removed(pipeline: Pipeline) -> None:
     _, before = audit(pipeline)
-    pipeline.upload("operate/bad.json", BAD)
 
     def failed() -> list[dict[str, Any]]:
-        return answer(pipeline, "failures")[1][:-1]
+        return [line for line in answer(pipeline, "failures")[1][:-1] if line["state"] == "failed"]
 
-    wait_for("its reason in the log", lambda: [event for event in failed() if event["reason"] != "unknown"])
-    (failure,) = failed()
-    assert failure["key"] == "operate/bad.json"
-    assert failure["reason"] == "missing_field record=0 field=patient_name"
-    assert [line["key"] for line in failed()] == [failure["key"]]  # looking takes nothing out
-    assert audit(pipeline) == (0, before | {"operate/bad.json": "rejected"})
-    code, (again, _) = answer(pipeline, "redrive", "--key", "operate/bad.json")
-    assert (code, again["outcome"], again["reason"]) == (1, "rejected", failure["reason"])
-    wait_for("the failed event to come back", failed)
-    version = pipeline.upload("operate/bad.json", MENDED)
-    pipeline.await_result("operate/bad.json", version)
+    with without(pipeline, "s3:PutObject"):
+        pipeline.upload("operate/failed.json", MENDED)
+        wait_for("its reason in the log", lambda: [event for event in failed() if event["reason"] != "unknown"])
+        (failure,) = failed()
+        assert failure["key"] == "operate/failed.json"
+        assert failure["reason"] == "PutObject AccessDenied"
+        assert [line["key"] for line in failed()] == [failure["key"]]  # looking takes nothing out
+        assert audit(pipeline) == (1, before | {"operate/failed.json": "missing"})
+        code, (again, _) = answer(pipeline, "redrive", "--key", "operate/failed.json", "--wait", "1")
+        assert (code, again["outcome"]) in ((1, "failed"), (1, "unfinished"))
+        wait_for("the failed event to come back", failed)
     code, (through, _) = answer(pipeline, "redrive")
-    assert (code, through) == (0, {"key": "operate/bad.json", "outcome": "processed", "reason": ""})
+    assert (code, through) == (0, {"key": "operate/failed.json", "outcome": "processed", "reason": ""})
     code, (nothing,) = answer(pipeline, "failures")
     assert (code, nothing["summary"]["messages"]) == (0, 0)
     assert audit(pipeline, "--deep") == (0, before)

@@ -13,26 +13,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import RECORDS, ROOT, Pipeline, wait_for
+from conftest import RECORDS, ROOT, Pipeline, wait_for, without
 from local_aws.process import LocalAws
-
-
-@contextmanager
-def without(dev: Pipeline, action: str) -> Iterator[None]:
-    """Take an action away from the execution role."""
-    role, name = dev.function, "pipeline"
-    policy = dev.iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-    smaller = json.loads(json.dumps(policy))
-    for statement in smaller["Statement"]:
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        statement["Action"] = [a for a in actions if a != action]
-    assert smaller != policy, f"the role has no {action}"
-    smaller["Statement"] = [s for s in smaller["Statement"] if s["Action"]]
-    dev.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(smaller))
-    try:
-        yield
-    finally:
-        dev.iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
 
 
 @pytest.mark.usefixtures("quick_redelivery")
@@ -51,6 +33,34 @@ def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(pi
     pipeline.await_result(key, pipeline.upload(key, RECORDS))
 
 
+@pytest.mark.usefixtures("quick_redelivery")
+@pytest.mark.parametrize(
+    ("action", "then", "call"),
+    [
+        ("s3:PutObject", b"[{}]", "PutObject AccessDenied"),
+        ("s3:DeleteObject", RECORDS, "DeleteObject AccessDenied"),
+        ("s3:ListBucket", b"[{}]", "ListObjectsV2 AccessDenied"),
+    ],
+)
+def test_without_the_permission_a_verdict_or_a_result_to_remove_fails_its_event(
+    pipeline: Pipeline, action: str, then: bytes, call: str
+) -> None:
+    if action == "s3:ListBucket" and not pipeline.removes_results:
+        pytest.skip("results are kept")
+    key = f"verdict/{action[3:]}.json"
+    pipeline.await_verdict(key, pipeline.upload(key, b"[]x"))
+    with without(pipeline, action):
+        pipeline.upload(key, then)
+        assert key in json.dumps(pipeline.await_failure())
+        wait_for("the refusal in the log", lambda: any(call in line and key in line for line in pipeline.log()))
+    version = pipeline.upload(key, then)
+    if then == RECORDS:
+        pipeline.await_result(key, version)
+        wait_for("the verdict to go", lambda: not pipeline.verdict(key))
+    else:
+        pipeline.await_verdict(key, version)
+
+
 def broken_at_the_end() -> bytes:
     """Return a file whose result is larger than one part of a multipart upload, and which breaks off after that."""
     record = b'{"patient_id": "P-1", "patient_name": "' + b"N" * 200 + b'"},\n'
@@ -63,12 +73,12 @@ def unfinished_uploads(dev: Pipeline) -> list[str]:
 
 
 def test_a_large_file_that_breaks_off_leaves_no_upload_behind_unless_the_permission_is_missing(dev: Pipeline) -> None:
-    dev.upload("abort/allowed.json", broken_at_the_end())
-    assert "truncated" in dev.await_failure()["responsePayload"]["errorMessage"]
+    version = dev.upload("abort/allowed.json", broken_at_the_end())
+    assert dev.await_verdict("abort/allowed.json", version)["reason"] == "truncated"
     assert unfinished_uploads(dev) == []
     with without(dev, "s3:AbortMultipartUpload"):
-        dev.upload("abort/denied.json", broken_at_the_end())
-        assert "truncated" in dev.await_failure()["responsePayload"]["errorMessage"]
+        version = dev.upload("abort/denied.json", broken_at_the_end())
+        assert dev.await_verdict("abort/denied.json", version)["reason"] == "truncated"
         assert set(unfinished_uploads(dev)) == {"abort/denied.json"}
     for upload in dev.s3.list_multipart_uploads(Bucket=dev.processed)["Uploads"]:
         dev.s3.abort_multipart_upload(Bucket=dev.processed, Key=upload["Key"], UploadId=upload["UploadId"])

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import BOTH, Pipeline, processes_of, terraform, variables, wait_for
+from conftest import BOTH, Pipeline, inbox, processes_of, terraform, variables, wait_for
 from local_aws.process import LocalAws
 
 CANARY = "Zebulon-Quixote"
@@ -55,22 +55,32 @@ def test_an_overwrite_wins(pipeline: Pipeline) -> None:
     assert len(pipeline.await_result("overwritten.json", versions[-1])) == 3
 
 
-@pytest.mark.usefixtures("quick_redelivery")
-def test_a_broken_file_among_good_ones_reaches_the_dead_letter_queue_and_nothing_else(pipeline: Pipeline) -> None:
-    good = {f"good/{n}.json": pipeline.upload(f"good/{n}.json", patients(n)) for n in range(5)}
-    pipeline.upload("broken.json", patients(2, CANARY)[:-20])
-    failure = pipeline.await_failure()
-    # In direct mode Lambda wraps the event of S3 into a record of the failure.
-    event = failure.get("requestPayload", failure)
-    assert [record["s3"]["object"]["key"] for record in event["Records"]] == ["broken.json"]
-    if "responsePayload" in failure:
-        assert "truncated" in failure["responsePayload"]["errorMessage"]
+def test_a_broken_file_among_good_ones_has_its_verdict_and_nothing_else(pipeline: Pipeline) -> None:
+    with inbox(pipeline, pipeline.outputs["rejection_topic_arn"]) as messages:
+        good = {f"good/{n}.json": pipeline.upload(f"good/{n}.json", patients(n)) for n in range(5)}
+        verdict = pipeline.await_verdict("broken.json", pipeline.upload("broken.json", patients(2, CANARY)[:-20]))
+        message = wait_for("the message about it", messages)
+    assert (verdict["reason"], verdict["record"]) == ("truncated", 1)
     for key, version in good.items():
         pipeline.await_result(key, version)
     assert pipeline.result("broken.json") is None
-    assert CANARY not in json.dumps(failure)
-    assert not [line for line in pipeline.log() if CANARY in line]
-    assert CANARY not in pipeline.aws.log.read_text()
+    for text in (json.dumps(verdict), json.dumps(message), pipeline.aws.log.read_text(), *pipeline.log()):
+        assert CANARY not in text
+
+
+def test_the_result_of_an_older_version_stays_or_goes_as_set(pipeline: Pipeline) -> None:
+    keys = ("then-rejected.json", "then-deleted.json")
+    for key in keys:
+        pipeline.await_result(key, pipeline.upload(key, patients(1)))
+    pipeline.await_verdict(keys[0], pipeline.upload(keys[0], b"[{}]"))
+    pipeline.s3.delete_object(Bucket=pipeline.raw, Key=keys[1])
+    if pipeline.removes_results:
+        wait_for("the results to go", lambda: not any(map(pipeline.result, keys)))
+        # The versions are there.
+        listing = pipeline.s3.list_object_versions(Bucket=pipeline.processed, Prefix="then-")
+        assert {version["Key"] for version in listing["Versions"]} == set(keys)
+    else:
+        assert all(map(pipeline.result, keys))
 
 
 @pytest.fixture
@@ -86,7 +96,7 @@ def user(pipeline: Pipeline) -> Any:
     pipeline.iam.delete_user(UserName="anybody")
 
 
-@pytest.mark.parametrize("bucket", ["raw", "processed"])
+@pytest.mark.parametrize("bucket", ["raw", "processed", "rejected"])
 def test_buckets_and_queue_refuse_requests_without_tls(pipeline: Pipeline, user: Any, bucket: str) -> None:
     environment = pipeline.aws.environment()
     where = {"endpoint_url": environment["AWS_ENDPOINT_URL"], "verify": environment["AWS_CA_BUNDLE"]}

@@ -1,42 +1,28 @@
 """Every alarm on one metric goes off and calms down, and alarms and dashboard look at what the function writes."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import BOTH, RECORDS, Pipeline, changes, terraform, variables, wait_for
+from conftest import BOTH, RECORDS, Pipeline, changes, inbox, terraform, variables, wait_for
 from local_aws.process import LocalAws
 
 
 @pytest.fixture(scope="module")
-def inbox(dev: Pipeline) -> Iterator[str]:
-    """Return a queue that receives what the topic sends, as an e-mail address would."""
-    url = dev.sqs.create_queue(QueueName="alarm-inbox")["QueueUrl"]
-    arn = dev.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns, topic = dev.client("sns"), dev.outputs["alarm_topic_arn"]
-    statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
-    statement |= {"Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    dev.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
-    yield url
-    sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
-    dev.sqs.delete_queue(QueueUrl=url)
+def sent(dev: Pipeline) -> Iterator[Callable[[], list[Any]]]:
+    """Return what takes what the topic sends."""
+    with inbox(dev, dev.outputs["alarm_topic_arn"]) as take:
+        yield take
 
 
-def await_notification(dev: Pipeline, inbox: str, name: str, state: str) -> None:
+def await_notification(sent: Callable[[], list[Any]], name: str, state: str) -> None:
     """Wait until the topic tells that this alarm has this state; what it tells of others meanwhile does not matter."""
-
-    def told() -> bool:
-        messages = dev.sqs.receive_message(QueueUrl=inbox, WaitTimeSeconds=1).get("Messages", [])
-        for message in messages:
-            dev.sqs.delete_message(QueueUrl=inbox, ReceiptHandle=message["ReceiptHandle"])
-        texts = [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
-        return (name, state) in [(text["AlarmName"], text["NewStateValue"]) for text in texts]
-
-    wait_for(f"the notification that {name} is {state}", told)
+    wait_for(
+        f"the notification that {name} is {state}",
+        lambda: (name, state) in [(text["AlarmName"], text["NewStateValue"]) for text in sent()],
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +38,7 @@ def await_notification(dev: Pipeline, inbox: str, name: str, state: str) -> None
         "oldest-message",
     ],
 )
-def test_alarm_goes_off_and_calms_down(dev: Pipeline, inbox: str, name: str) -> None:
+def test_alarm_goes_off_and_calms_down(dev: Pipeline, sent: Callable[[], list[Any]], name: str) -> None:
     cloudwatch = dev.client("cloudwatch")
     full_name = f"ikerian-data-pipeline-{name}"
     (alarm,) = cloudwatch.describe_alarms(AlarmNames=[full_name])["MetricAlarms"]
@@ -68,14 +54,14 @@ def test_alarm_goes_off_and_calms_down(dev: Pipeline, inbox: str, name: str) -> 
         cloudwatch.put_metric_data(Namespace=alarm["Namespace"], MetricData=[datum])
 
     measure(alarm["Threshold"] + 1, seconds_ago=alarm["Period"] - 2)  # soon outside of what the alarm looks at
-    await_notification(dev, inbox, full_name, "ALARM")
+    await_notification(sent, full_name, "ALARM")
 
     def calm() -> bool:
         measure(0)
         return bool(cloudwatch.describe_alarms(AlarmNames=[full_name])["MetricAlarms"][0]["StateValue"] == "OK")
 
     wait_for("the alarm to calm down", calm)
-    await_notification(dev, inbox, full_name, "OK")
+    await_notification(sent, full_name, "OK")
 
 
 Series = tuple[str, str, frozenset[tuple[str, str]]]  # namespace, metric, dimensions
@@ -115,8 +101,7 @@ def watched(resources: list[dict[str, Any]]) -> set[Series]:
 def test_alarms_and_dashboard_look_at_what_the_function_writes(both: dict[str, Pipeline], aws: LocalAws) -> None:
     dev = both["dev"]
     dev.await_result("contract.json", dev.upload("contract.json", RECORDS))
-    dev.upload("contract-rejected.json", b"[{}]")
-    dev.await_failure()
+    dev.await_verdict("contract-rejected.json", dev.upload("contract-rejected.json", b"[{}]"))
     gone = {"s3": {"bucket": {"name": dev.raw}, "object": {"key": "contract-gone.json"}}}
     for event in ({"Records": [gone]}, {"no": "event"}):
         dev.functions.invoke(FunctionName=dev.function, Qualifier="live", Payload=json.dumps(event))

@@ -19,7 +19,6 @@ def test_each_environment_processes_its_own_files_only(both: dict[str, Pipeline]
 
 # What the role may do and the local AWS never sees it do, with the reason.
 UNSEEN = {
-    "s3:ListBucket": "S3 answers 404, not 403, for an object that is gone, to who has it; the emulator to everybody",
     "logs:CreateLogStream": "Lambda writes the log as the role; the emulator as itself",
     "logs:PutLogEvents": "the same",
     "sqs:SendMessage": "Lambda sends failed events as the role; the emulator as itself",
@@ -89,7 +88,7 @@ def test_destroy_refuses_a_state_whose_prod_keeps_its_data(both: dict[str, Pipel
 
 def test_destroy_leaves_nothing(both: dict[str, Pipeline], aws: LocalAws) -> None:
     for pipeline in both.values():
-        for bucket in (pipeline.raw, pipeline.processed):
+        for bucket in (pipeline.raw, pipeline.processed, pipeline.rejected):
             # The local AWS cannot delete these by their listing; AWS can.
             for page in pipeline.s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 for version in page.get("Versions", []) + page.get("DeleteMarkers", []):

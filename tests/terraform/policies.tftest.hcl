@@ -29,9 +29,9 @@ variables {
   packages_dir    = "build"
   function        = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = null }
   ingestion       = { mode = "direct", maximum_concurrency = 7, batch_size = 3, batching_window_seconds = 5 }
-  data            = { noncurrent_version_days = 30, archive_after_days = 60, object_lock_days = null, access_log_days = 90, force_destroy = false }
+  data            = { noncurrent_version_days = 30, archive_after_days = 60, object_lock_days = null, access_log_days = 90, stale_results = "keep", force_destroy = false }
   private_network = null
-  monitoring      = { alarm_emails = ["oncall@example.org"], saved_queries = true, request_metrics = true }
+  monitoring      = { alarm_emails = ["oncall@example.org"], rejection_emails = ["sender@example.org"], saved_queries = true, request_metrics = true }
 }
 
 run "execution_role" {
@@ -44,8 +44,9 @@ run "execution_role" {
   assert {
     condition = jsonencode(jsondecode(module.iam.policy).Statement) == jsonencode([
       { Sid = "ReadRawObjects", Effect = "Allow", Action = ["s3:GetObjectVersion", "s3:GetObject"], Resource = "arn:aws:s3:::eyes-raw-data-1234abcd/*" },
-      { Sid = "TellGoneFromForbidden", Effect = "Allow", Action = "s3:ListBucket", Resource = "arn:aws:s3:::eyes-raw-data-1234abcd" },
+      { Sid = "TellAbsentFromForbidden", Effect = "Allow", Action = "s3:ListBucket", Resource = ["arn:aws:s3:::eyes-rejected-1234abcd", "arn:aws:s3:::eyes-raw-data-1234abcd"] },
       { Sid = "WriteProcessedObjects", Effect = "Allow", Action = ["s3:PutObject", "s3:AbortMultipartUpload"], Resource = "arn:aws:s3:::eyes-processed-data-1234abcd/*" },
+      { Sid = "WriteAndRemoveVerdicts", Effect = "Allow", Action = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], Resource = "arn:aws:s3:::eyes-rejected-1234abcd/*" },
       { Sid = "WriteLog", Effect = "Allow", Action = ["logs:PutLogEvents", "logs:CreateLogStream"], Resource = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes-data-processor:*" },
       { Sid = "SendFailedEvents", Effect = "Allow", Action = "sqs:SendMessage", Resource = "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter" },
       { Sid = "TakeMessages", Effect = "Allow", Action = ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:DeleteMessage"], Resource = "arn:aws:sqs:us-east-1:111122223333:eyes-ingestion" },
@@ -57,6 +58,7 @@ run "execution_role" {
           StringLike = { "kms:EncryptionContext:aws:s3:arn" = [
             "arn:aws:s3:::eyes-raw-data-1234abcd", "arn:aws:s3:::eyes-raw-data-1234abcd/*",
             "arn:aws:s3:::eyes-processed-data-1234abcd", "arn:aws:s3:::eyes-processed-data-1234abcd/*",
+            "arn:aws:s3:::eyes-rejected-1234abcd", "arn:aws:s3:::eyes-rejected-1234abcd/*",
           ] }
         }
       },
@@ -76,6 +78,37 @@ run "execution_role" {
   }
 }
 
+run "execution_role_where_results_are_removed" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  variables {
+    data = { noncurrent_version_days = 30, archive_after_days = 60, object_lock_days = null, access_log_days = 90, stale_results = "remove", force_destroy = false }
+  }
+
+  assert {
+    condition = jsonencode([for statement in jsondecode(module.iam.policy).Statement : statement if contains(["TellAbsentFromForbidden", "RemoveProcessedObjects"], statement.Sid)]) == jsonencode([
+      {
+        Sid      = "TellAbsentFromForbidden", Effect = "Allow", Action = "s3:ListBucket"
+        Resource = ["arn:aws:s3:::eyes-rejected-1234abcd", "arn:aws:s3:::eyes-raw-data-1234abcd", "arn:aws:s3:::eyes-processed-data-1234abcd"]
+      },
+      { Sid = "RemoveProcessedObjects", Effect = "Allow", Action = "s3:DeleteObject", Resource = "arn:aws:s3:::eyes-processed-data-1234abcd/*" },
+    ])
+    error_message = "The function cannot remove results, or can do more: ${module.iam.policy}"
+  }
+  assert {
+    condition     = one(aws_s3_bucket_notification.raw.lambda_function).events == toset(["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:DeleteMarkerCreated"])
+    error_message = "Nobody tells the function of a deletion, so results stay."
+  }
+  assert {
+    condition     = module.lambda.planned.environment_variables.STALE_RESULTS == "remove"
+    error_message = "The function keeps results that it is set to remove."
+  }
+}
+
 run "data_bucket_policies" {
   command = plan
 
@@ -84,7 +117,7 @@ run "data_bucket_policies" {
   }
 
   assert {
-    condition = alltrue([for role, suffix in { raw = "raw-data-1234abcd", processed = "processed-data-1234abcd" } :
+    condition = alltrue([for role, suffix in { raw = "raw-data-1234abcd", processed = "processed-data-1234abcd", rejected = "rejected-1234abcd" } :
       jsonencode(jsondecode(module.bucket[role].policy).Statement) == jsonencode([
         {
           Sid      = "DenyOtherEncryption", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
@@ -127,7 +160,7 @@ run "data_bucket_policies" {
         },
       ])
     ])
-    error_message = "A bucket policy changed: ${module.bucket["raw"].policy} ${module.bucket["processed"].policy}"
+    error_message = "A bucket policy changed: ${module.bucket["raw"].policy} ${module.bucket["processed"].policy} ${module.bucket["rejected"].policy}"
   }
 }
 
@@ -157,13 +190,13 @@ run "what_the_pipeline_hands_on" {
   }
 
   variables {
-    data                 = { noncurrent_version_days = 31, archive_after_days = 60, object_lock_days = 365, access_log_days = 90, force_destroy = false }
+    data                 = { noncurrent_version_days = 31, archive_after_days = 60, object_lock_days = 365, access_log_days = 90, stale_results = "keep", force_destroy = false }
     private_network      = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.0.0.0/24" }
     permissions_boundary = "bounds"
   }
 
   assert {
-    condition = jsonencode({ for role, bucket in module.bucket : role => bucket.protection }) == jsonencode({ for role, archive_days in { processed = null, raw = 60 } : role => {
+    condition = jsonencode({ for role, bucket in module.bucket : role => bucket.protection }) == jsonencode({ for role, archive_days in { processed = null, raw = 60, rejected = null } : role => {
       encryption      = { kms_master_key_id = "arn:aws:kms:us-east-1:111122223333:key/k", sse_algorithm = "aws:kms" }
       access_log      = "eyes-access-log-1234abcd"
       access_log_key  = "${role}/"
@@ -190,7 +223,7 @@ run "what_the_pipeline_hands_on" {
   }
   assert {
     condition = jsonencode(module.lambda.planned) == jsonencode({
-      environment_variables = { POWERTOOLS_METRICS_NAMESPACE = "RetinaScanPipeline", POWERTOOLS_SERVICE_NAME = "eyes-data-processor", PROCESSED_BUCKET = "eyes-processed-data-1234abcd" }
+      environment_variables = { POWERTOOLS_METRICS_NAMESPACE = "RetinaScanPipeline", POWERTOOLS_SERVICE_NAME = "eyes-data-processor", PROCESSED_BUCKET = "eyes-processed-data-1234abcd", REJECTED_BUCKET = "eyes-rejected-1234abcd", STALE_RESULTS = "keep" }
       failure_queue         = "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter"
       kms_keys              = { log = "arn:aws:kms:us-east-1:111122223333:key/k", variables = "arn:aws:kms:us-east-1:111122223333:key/k" }
       security_groups       = ["sg-1"]
@@ -206,8 +239,12 @@ run "what_the_pipeline_hands_on" {
     error_message = "A queue has another key, or messages come back too early: ${jsonencode(module.queue.planned)}"
   }
   assert {
-    condition     = module.monitoring.planned.kms_key == "arn:aws:kms:us-east-1:111122223333:key/k" && module.monitoring.planned.emails == ["oncall@example.org"]
+    condition     = jsonencode(module.monitoring.planned.topic) == jsonencode({ emails = ["oncall@example.org"], kms_key = "arn:aws:kms:us-east-1:111122223333:key/k" })
     error_message = "Alarms are encrypted with another key or sent to somebody else: ${jsonencode(module.monitoring.planned)}"
+  }
+  assert {
+    condition     = jsonencode(module.rejections.planned) == jsonencode({ emails = ["sender@example.org"], kms_key = "arn:aws:kms:us-east-1:111122223333:key/k" })
+    error_message = "News of rejected files are encrypted with another key or sent to somebody else: ${jsonencode(module.rejections.planned)}"
   }
   assert {
     condition     = module.iam.planned.permissions_boundary == "arn:aws:iam::111122223333:policy/bounds"
@@ -219,6 +256,7 @@ run "what_the_pipeline_hands_on" {
   }
   assert {
     condition = jsondecode(module.network[0].endpoint_policy).Statement[0].Resource == [
+      "arn:aws:s3:::eyes-rejected-1234abcd/*", "arn:aws:s3:::eyes-rejected-1234abcd",
       "arn:aws:s3:::eyes-raw-data-1234abcd/*", "arn:aws:s3:::eyes-raw-data-1234abcd",
       "arn:aws:s3:::eyes-processed-data-1234abcd/*", "arn:aws:s3:::eyes-processed-data-1234abcd",
     ]
@@ -258,7 +296,6 @@ run "nothing_else" {
       monitoring = [
         "aws_cloudwatch_dashboard.this", "aws_cloudwatch_metric_alarm.nothing_processed",
         "aws_cloudwatch_metric_alarm.this", "aws_cloudwatch_query_definition.this", "aws_s3_bucket_metric.uploads",
-        "aws_sns_topic.alarms", "aws_sns_topic_policy.alarms", "aws_sns_topic_subscription.email",
       ]
       names = []
       network = [
@@ -268,7 +305,7 @@ run "nothing_else" {
       ]
       pipeline = [
         "aws_lambda_event_source_mapping.queue", "aws_lambda_permission.s3", "aws_s3_bucket_notification.raw",
-        "terraform_data.bucket_suffix",
+        "aws_s3_bucket_notification.rejected", "terraform_data.bucket_suffix",
       ]
       queue = [
         "aws_sqs_queue.dead_letter", "aws_sqs_queue.ingestion",
@@ -278,6 +315,9 @@ run "nothing_else" {
         "aws_s3_bucket_object_lock_configuration.this", "aws_s3_bucket_ownership_controls.this",
         "aws_s3_bucket_policy.this", "aws_s3_bucket_public_access_block.this",
         "aws_s3_bucket_server_side_encryption_configuration.this", "aws_s3_bucket_versioning.this",
+      ]
+      topic = [
+        "aws_sns_topic.this", "aws_sns_topic_policy.this", "aws_sns_topic_subscription.email",
       ]
     })
     error_message = "A module makes something that no test knows: look at what it opens, test it, and name it here."
@@ -319,7 +359,7 @@ run "alarms" {
       function-throttles = ["AWS/Lambda Throttles Sum", { FunctionName = "eyes-data-processor" }, "0, 1 x 300 s, missing: notBreaching"]
       lost-events        = ["AWS/Lambda DestinationDeliveryFailures Sum", { FunctionName = "eyes-data-processor" }, "0, 1 x 300 s, missing: notBreaching"]
       oldest-message     = ["AWS/SQS ApproximateAgeOfOldestMessage Maximum", { QueueName = "eyes-ingestion" }, "180, 1 x 300 s, missing: notBreaching"]
-      rejected-files     = ["RetinaScanPipeline FilesRejected Sum", { service = "eyes-data-processor" }, "0, 1 x 720 s, missing: notBreaching"]
+      rejected-files     = ["RetinaScanPipeline FilesRejected Sum", { service = "eyes-data-processor" }, "0, 1 x 300 s, missing: notBreaching"]
     } : name => { goes_on = "GreaterThanThreshold ${alarm[2]}", metric = alarm[0], of = alarm[1] } })
     error_message = "An alarm watches something else: ${jsonencode(module.monitoring.planned.alarms)}"
   }
@@ -328,8 +368,8 @@ run "alarms" {
     error_message = "An alarm came or went: name it in modules/pipeline, or it may not send."
   }
   assert {
-    condition     = toset(module.monitoring.planned.commands) == toset(["./deploy.sh audit prod --repair", "./deploy.sh deploy prod"])
-    error_message = "An alarm names a command that acts on another environment, or alarms no longer name both: ${jsonencode(module.monitoring.planned.commands)}"
+    condition     = toset(module.monitoring.planned.commands) == toset(["./deploy.sh audit prod --repair", "./deploy.sh deploy prod", "./deploy.sh failures prod"])
+    error_message = "An alarm names a command that acts on another environment, or alarms no longer name all of them: ${jsonencode(module.monitoring.planned.commands)}"
   }
 }
 
@@ -342,12 +382,12 @@ run "log_bucket_policy" {
 
   assert {
     condition = jsonencode([for statement in jsondecode(module.log_bucket.policy).Statement : statement if statement.Effect == "Allow"]) == jsonencode([
-      for role in ["processed", "raw"] : {
-        Sid       = "DeliverLogsOf${title(role)}", Effect = "Allow", Action = "s3:PutObject"
-        Principal = { Service = "logging.s3.amazonaws.com" }
-        Resource  = "arn:aws:s3:::eyes-access-log-1234abcd/${role}/*"
+      for role, name in { processed = "processed-data", raw = "raw-data", rejected = "rejected" } : {
+        Sid                         = "DeliverLogsOf${title(role)}", Effect = "Allow", Action = "s3:PutObject"
+        Principal                   = { Service = "logging.s3.amazonaws.com" }
+        Resource                    = "arn:aws:s3:::eyes-access-log-1234abcd/${role}/*"
         Condition = {
-          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-${role}-data-1234abcd" }
+          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-${name}-1234abcd" }
           StringEquals = { "aws:SourceAccount" = "111122223333" }
         }
       }
@@ -379,7 +419,7 @@ run "key_policy" {
         Sid    = "BucketNotifications", Effect = "Allow", Resource = "*", Principal = { Service = "s3.amazonaws.com" }
         Action = ["kms:GenerateDataKey", "kms:Decrypt"]
         Condition = {
-          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-raw-data-1234abcd" }
+          ArnEquals    = { "aws:SourceArn" = ["arn:aws:s3:::eyes-raw-data-1234abcd", "arn:aws:s3:::eyes-rejected-1234abcd"] }
           StringEquals = { "aws:SourceAccount" = "111122223333" }
         }
       },
@@ -461,6 +501,48 @@ run "topic_policy" {
       },
     ])
     error_message = "The topic's policy changed: ${module.monitoring.topic_policy}"
+  }
+  assert {
+    condition = jsonencode(jsondecode(module.rejections.policy).Statement) == jsonencode([
+      {
+        Sid      = "VerdictsPublish", Effect = "Allow", Action = "sns:Publish", Principal = { Service = "s3.amazonaws.com" }
+        Resource = "arn:aws:sns:us-east-1:111122223333:eyes-rejections"
+        Condition = {
+          ArnEquals    = { "aws:SourceArn" = "arn:aws:s3:::eyes-rejected-1234abcd" }
+          StringEquals = { "aws:SourceAccount" = "111122223333" }
+        }
+      },
+      {
+        Sid       = "DenyInsecureTransport", Effect = "Deny", Action = "sns:Publish", Principal = "*"
+        Resource  = "arn:aws:sns:us-east-1:111122223333:eyes-rejections"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+    ])
+    error_message = "The policy of the topic for rejections changed: ${module.rejections.policy}"
+  }
+}
+
+run "verdict_notification" {
+  command = plan
+
+  module {
+    source = "./modules/pipeline"
+  }
+
+  override_resource {
+    target          = module.rejections.aws_sns_topic.this
+    override_during = plan
+    values          = { arn = "arn:aws:sns:us-east-1:111122223333:eyes-rejections" }
+  }
+
+  assert {
+    condition = (
+      aws_s3_bucket_notification.rejected.bucket == "eyes-rejected-1234abcd" &&
+      length(aws_s3_bucket_notification.rejected.lambda_function) + length(aws_s3_bucket_notification.rejected.queue) == 0 &&
+      one(aws_s3_bucket_notification.rejected.topic).topic_arn == "arn:aws:sns:us-east-1:111122223333:eyes-rejections" &&
+      one(aws_s3_bucket_notification.rejected.topic).events == toset(["s3:ObjectCreated:*"])
+    )
+    error_message = "Nobody is told of new verdicts."
   }
 }
 
@@ -553,6 +635,8 @@ run "private_network_role" {
     role_name            = "eyes"
     raw_bucket_arn       = "arn:aws:s3:::eyes-raw"
     processed_bucket_arn = "arn:aws:s3:::eyes-processed"
+    rejected_bucket_arn  = "arn:aws:s3:::eyes-rejected"
+    removes_results      = false
     log_group_arn        = "arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"
     queue_arns           = { ingestion = "arn:aws:sqs:us-east-1:111122223333:in", dead_letter = "arn:aws:sqs:us-east-1:111122223333:dead" }
     kms_key_arn          = "arn:aws:kms:us-east-1:111122223333:key/k"
@@ -602,8 +686,9 @@ run "key" {
     partition            = "aws"
     deletion_window_days = 30
     log_group_arns       = ["arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"]
-    notifying_bucket_arn = "arn:aws:s3:::eyes-raw"
     alarm_arns           = []
+
+    notifying_bucket_arns = ["arn:aws:s3:::eyes-raw"]
   }
 
   assert {
@@ -685,7 +770,7 @@ run "network" {
   assert {
     condition = jsonencode(jsondecode(aws_vpc_endpoint.s3.policy).Statement) == jsonencode([{
       Sid      = "OnlyTheseBuckets", Effect = "Allow", Principal = "*"
-      Action   = ["s3:PutObject", "s3:ListBucket", "s3:GetObjectVersion", "s3:GetObject", "s3:AbortMultipartUpload"]
+      Action   = ["s3:PutObject", "s3:ListBucket", "s3:GetObjectVersion", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
       Resource = ["arn:aws:s3:::eyes-raw/*", "arn:aws:s3:::eyes-raw"]
     }])
     error_message = "The way to S3 leads elsewhere: ${aws_vpc_endpoint.s3.policy}"
@@ -712,7 +797,7 @@ run "monitoring" {
   }
 
   override_resource {
-    target          = aws_sns_topic.alarms
+    target          = module.alarms.aws_sns_topic.this
     override_during = plan
     values          = { arn = "arn:aws:sns:us-east-1:111122223333:eyes-alarms" }
   }
@@ -760,14 +845,6 @@ run "monitoring" {
   assert {
     condition     = aws_s3_bucket_metric.uploads[0].bucket == "eyes-raw" && aws_s3_bucket_metric.uploads[0].name == "EntireBucket" && length(aws_s3_bucket_metric.uploads[0].filter) == 0
     error_message = "The requests of another bucket, or not all, are counted."
-  }
-  assert {
-    condition     = aws_sns_topic.alarms.name == "eyes-alarms" && aws_sns_topic.alarms.kms_master_key_id == "arn:aws:kms:us-east-1:111122223333:key/k"
-    error_message = "The topic must be encrypted with the environment's key."
-  }
-  assert {
-    condition     = [for subscription in aws_sns_topic_subscription.email : "${subscription.protocol} ${subscription.endpoint}"] == ["email oncall@example.org"]
-    error_message = "The addresses are not subscribed."
   }
   assert {
     condition = jsonencode([for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets :
@@ -824,6 +901,30 @@ run "monitoring" {
       slowest-files  = ["eyes/slowest-files", ["/aws/lambda/eyes-data-processor"], ["fields @timestamp, key, milliseconds, bytes_in, records, rounds", "| filter message = \"processed\"", "| sort milliseconds desc", "| limit 100"]]
     })
     error_message = "A saved query looks for something else: ${jsonencode(aws_cloudwatch_query_definition.this)}"
+  }
+}
+
+run "topic" {
+  command = plan
+
+  module {
+    source = "./modules/topic"
+  }
+
+  variables {
+    arn         = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
+    kms_key_arn = "arn:aws:kms:us-east-1:111122223333:key/k"
+    publisher   = { name = "Alarms", service = "cloudwatch.amazonaws.com", arns = [] }
+    emails      = ["oncall@example.org"]
+  }
+
+  assert {
+    condition     = aws_sns_topic.this.name == "eyes-alarms" && aws_sns_topic.this.kms_master_key_id == "arn:aws:kms:us-east-1:111122223333:key/k"
+    error_message = "The topic must be encrypted with the environment's key."
+  }
+  assert {
+    condition     = [for subscription in aws_sns_topic_subscription.email : "${subscription.protocol} ${subscription.endpoint}"] == ["email oncall@example.org"]
+    error_message = "The addresses are not subscribed."
   }
 }
 

@@ -248,6 +248,24 @@ run "alarm_address_that_is_none" {
   }
 }
 
+run "rejection_address_that_is_none" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { rejection_emails = ["sender"] } }
+  }
+}
+
+run "unknown_stale_results" {
+  command         = plan
+  expect_failures = [var.environments]
+
+  variables {
+    environments = { dev = { stale_results = "Keep" } }
+  }
+}
+
 run "private_network_without_zones" {
   command         = plan
   expect_failures = [var.environments]
@@ -436,9 +454,9 @@ run "queue_starts_more_than_is_reserved" {
     packages_dir    = "build"
     function        = { architecture = "arm64", memory_mb = 512, timeout_seconds = 60, log_retention_days = 14, reserved_concurrency = 9 }
     ingestion       = { mode = "queue", maximum_concurrency = 10, batch_size = 10, batching_window_seconds = 0 }
-    data            = { noncurrent_version_days = 30, archive_after_days = null, object_lock_days = null, access_log_days = 90, force_destroy = false }
+    data            = { noncurrent_version_days = 30, archive_after_days = null, object_lock_days = null, access_log_days = 90, stale_results = "keep", force_destroy = false }
     private_network = null
-    monitoring      = { alarm_emails = [], saved_queries = true, request_metrics = true }
+    monitoring      = { alarm_emails = [], rejection_emails = [], saved_queries = true, request_metrics = true }
   }
 }
 

@@ -15,6 +15,7 @@ from unittest import mock
 
 os.environ.update(
     PROCESSED_BUCKET="processed",
+    REJECTED_BUCKET="rejected",
     AWS_DEFAULT_REGION="us-east-1",
     AWS_ACCESS_KEY_ID="test",
     AWS_SECRET_ACCESS_KEY="test",
@@ -116,10 +117,10 @@ def context() -> Context:
 
 @pytest.fixture
 def s3() -> Iterator[Any]:
-    """The raw and the processed bucket, both versioned."""
+    """The raw, the processed and the rejected bucket, all versioned."""
     with moto.mock_aws():
         client = lambda_function.s3
-        for bucket in ("raw", "processed"):
+        for bucket in ("raw", "processed", "rejected"):
             client.create_bucket(Bucket=bucket)
             client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         yield client
@@ -179,6 +180,14 @@ def processed(client: Any, key: str) -> Any:
     """The processed object's content, None if there is none."""
     try:
         return json.loads(client.get_object(Bucket="processed", Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey:
+        return None
+
+
+def verdict(client: Any, key: str) -> Any:
+    """The verdict on a key, None if there is none."""
+    try:
+        return json.loads(client.get_object(Bucket="rejected", Key=key)["Body"].read())
     except client.exceptions.NoSuchKey:
         return None
 

@@ -20,6 +20,7 @@ import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.exceptions import ClientError
 from commands import __main__, environment, state, terminal
 from commands.aws import Account
 from commands.operate import deep, ledger, queues
@@ -68,6 +69,7 @@ def outputs(ingestion: str, dead_letter: str) -> dict[str, Any]:
     return {
         "raw_data_bucket_name": "raw",
         "processed_data_bucket_name": "processed",
+        "rejected_bucket_name": "rejected",
         "lambda_function_name": "function",
         "function_alias": "live",
         "log_group_name": "group",
@@ -76,6 +78,7 @@ def outputs(ingestion: str, dead_letter: str) -> dict[str, Any]:
         "alarm_topic_arn": "arn:aws:sns:us-east-1:123456789012:pipeline-alarms",
         "dashboard_name": "pipeline",
         "force_destroy": False,
+        "stale_results": "keep",
     }
 
 
@@ -92,6 +95,7 @@ class Pipeline:
         self.logs.create_log_group(logGroupName="group")
         self.logs.create_log_stream(logGroupName="group", logStreamName="stream")
         self._log = log
+        self.refused: set[str] = set()  # keys whose results S3 refuses
         self.outputs = outputs(self.ingestion, self.dead_letter)
         self.sign_in()
 
@@ -124,6 +128,12 @@ class Pipeline:
                 answer = {"errorMessage": str(error), "errorType": "Failure"}
                 record = {**event("lambda_failure_record"), "requestPayload": sent, "responsePayload": answer}
                 self.sqs.send_message(QueueUrl=self.dead_letter, MessageBody=json.dumps(record))
+
+    def refuse_results(self, Bucket: str, Key: str, **request: Any) -> Any:
+        """Write what the function writes, unless it is a result that is refused."""
+        if Bucket == "processed" and Key in self.refused:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+        return self.s3.put_object(Bucket=Bucket, Key=Key, **request)
 
     def invoke(self, what: Any) -> Any:
         try:
@@ -165,15 +175,31 @@ class Pipeline:
         self.s3.put_object(Bucket="processed", Key=key, Body=body, Metadata=kept | metadata)
 
 
+class Client:
+    """A client of S3, some of whose calls are replaced."""
+
+    put_object: Any
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+
 @pytest.fixture(name="pipeline")
 def pipeline_fixture(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    monkeypatch.setattr(lambda_function, "s3", s3)  # which --deep replaces
     monkeypatch.setattr(ledger, "FOLDER", tmp_path / "runs")
     monkeypatch.setattr(queues, "WAIT_SECONDS", 0)  # there is only one server here
     # Metrics go to standard output, as do the commands' answers.
     monkeypatch.setattr(lambda_function, "_count", lambda *_: None)
     deep.function_code.cache_clear()
-    return Pipeline(s3, log)
+    pipeline = Pipeline(s3, log)
+    client = Client(s3)
+    client.put_object = pipeline.refuse_results
+    monkeypatch.setattr(lambda_function, "s3", client)
+    monkeypatch.setattr(lambda_function, "_large", lambda_function._large)  # which --deep replaces, as it does s3
+    return pipeline
 
 
 @pytest.fixture(name="function")

@@ -14,7 +14,7 @@ import pytest
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
-from .conftest import Context, batch, failed, notification, processed
+from .conftest import Context, batch, failed, notification, processed, verdict
 
 PARTS = ("Quetzalcoatl", "Xylophonia", "987-65-4329", "Zygomycosis", "unbekannt-notiz", "1871-04-05", "613.25")
 RECORD = {
@@ -109,12 +109,10 @@ def test_nothing_of_a_bad_file_shows(
         for limit in ("MAX_RECORD_BYTES", "AT_ONCE_BYTES"):
             monkeypatch.setattr(lambda_function, limit, 600)
     s3.put_object(Bucket="raw", Key="scan.json", Body=BAD[name])
-    with pytest.raises(Failure) as caught:
-        lambda_handler(notification("scan.json"), context)
-    hidden(everything(caught.value))
-    answer = lambda_handler(batch(notification("scan.json")), context)
-    assert failed(answer) == ["m0"]
-    hidden(json.dumps(answer))
+    assert lambda_handler(notification("scan.json"), context) is None
+    hidden(json.dumps(s3.head_object(Bucket="rejected", Key="scan.json"), default=str))
+    hidden(json.dumps(verdict(s3, "scan.json")))
+    assert failed(lambda_handler(batch(notification("scan.json")), context)) == []
     hidden(log.getvalue())
     printed = capsys.readouterr()
     hidden(printed.out + printed.err)

@@ -25,13 +25,13 @@ from moto.server import ThreadedMotoServer
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
-from .conftest import Context, batch, failed, notification, processed
+from .conftest import Context, batch, failed, notification, processed, verdict
 
 LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in range(2000)]).encode()
 CHECKSUM = b64encode(zlib.crc32(LARGE).to_bytes(4)).decode()
 SMALL = b'[{"patient_id":"1","patient_name":"Ann"}]'
 FAULTS = ["throttled", "error", "timeout", "reset", "denied"]
-LARGE_REQUESTS = ["get", "create", "part", "complete", "head"]
+LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "head"]
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -50,6 +50,8 @@ class Proxy(BaseHTTPRequestHandler):
 
     def _kind(self) -> str:
         query = self.path.partition("?")[2]
+        if self.path.startswith("/rejected/"):
+            return {"HEAD": "look for a verdict", "PUT": "write it", "DELETE": "remove it"}[self.command]
         if self.command == "POST":
             return "create" if query.startswith("uploads") else "complete"
         if self.command == "PUT":
@@ -148,7 +150,7 @@ def s3(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     client: Any = boto3.client("s3", endpoint_url=f"http://{server[0]}:{server[1]}")
     client.proxy = proxy
-    for bucket in ("raw", "processed"):
+    for bucket in ("raw", "processed", "rejected"):
         client.create_bucket(Bucket=bucket)
     client.put_bucket_versioning(Bucket="raw", VersioningConfiguration={"Status": "Enabled"})
     yield client
@@ -202,7 +204,8 @@ def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
     with pytest.raises(Failure) as caught:
         lambda_handler(notification("scan.json"), context)
     assert "bucket=raw key=scan.json" in str(caught.value)
-    assert processed(s3, "scan.json") == (content(data) if request_ == "head" else None)
+    is_written = request_ in ("look for a verdict", "head")
+    assert processed(s3, "scan.json") == (content(data) if is_written else None)
     assert not uploads(s3)
     assert failed(lambda_handler(batch(notification("scan.json")), context)) == ["m0"]
     break_next(s3, "", "", 0)
@@ -212,15 +215,39 @@ def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_upload_that_cannot_be_dropped_is_logged_and_the_event_fails_all_the_same(
+def test_an_upload_that_cannot_be_dropped_is_logged_and_the_file_rejected_all_the_same(
     s3: Any, context: Context, log: Any, fault: str
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE[:-1] + b"x")
     break_next(s3, "abort", fault, 1000)
-    with pytest.raises(Failure, match="malformed"):
-        lambda_handler(notification("scan.json"), context)
+    assert lambda_handler(notification("scan.json"), context) is None
     assert '"message":"abort failed"' in log.getvalue()
+    assert verdict(s3, "scan.json")["reason"] == "malformed"
     assert processed(s3, "scan.json") is None
+
+
+BAD = b'[{"patient_id":"1"}]'
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"), cases(["get", "look for a verdict", "write it", "remove it", "head"], FAULTS)
+)
+def test_a_verdict_is_there_in_the_end_or_gone_whatever_fails_on_the_way(
+    s3: Any, context: Context, request_: str, fault: str
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=BAD)
+    if request_ == "remove it":
+        lambda_handler(notification("scan.json"), context)
+        s3.put_object(Bucket="raw", Key="scan.json", Body=SMALL)
+    break_next(s3, request_, fault, 1000)
+    if (request_, fault) == ("get", "reset"):
+        s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
+    with pytest.raises(Failure, match=" bucket=raw key="):
+        lambda_handler(notification("scan.json"), context)
+    assert bool(verdict(s3, "scan.json")) == (request_ in ("remove it", "head"))
+    break_next(s3, "", "", 0)
+    assert lambda_handler(batch(notification("scan.json")), context) == {"batchItemFailures": []}
+    assert bool(verdict(s3, "scan.json")) == (request_ != "remove it")
 
 
 def test_an_answer_that_begins_elsewhere_is_not_taken_for_the_rest(s3: Any, context: Context) -> None:

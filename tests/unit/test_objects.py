@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import threading
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 
 import lambda_function
-from lambda_function import Failure, Upload, Work, process_object
+from lambda_function import Download, Failure, Upload, Work, process_object
 
-from .conftest import Context, frame, lines, notification, processed
+from .conftest import Context, frame, lines, notification, processed, verdict
 
 ONE = b'[{"patient_id":"1","patient_name":"Ann","diagnosis":"healthy"}]'
 
@@ -27,7 +28,7 @@ def many(count: int) -> bytes:
 
 def run(key: str = "scan.json", remaining: int = 300_000) -> Work:
     work = Work("raw", key)
-    process_object(work, lambda: remaining)
+    work.outcome, work.reason = process_object(work, lambda: remaining)
     return work
 
 
@@ -77,8 +78,7 @@ def test_a_file_without_records_gives_an_empty_array(s3: Any) -> None:
 def test_a_rejected_file_leaves_the_processed_object_as_it_was(s3: Any, tail: bytes) -> None:
     s3.put_object(Bucket="processed", Key="scan.json", Body=b"as it was")
     s3.put_object(Bucket="raw", Key="scan.json", Body=many(5000)[:-1] + tail)
-    with pytest.raises(lambda_function.Rejected):
-        run()
+    assert run().outcome == "rejected"
     assert s3.get_object(Bucket="processed", Key="scan.json")["Body"].read() == b"as it was"
     assert "Uploads" not in s3.list_multipart_uploads(Bucket="processed")
 
@@ -151,6 +151,102 @@ def test_an_unversioned_raw_bucket_converges_as_well(s3: Any, monkeypatch: pytes
     assert len(processed(s3, "scan.json")) == 1
 
 
+INVALID = b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":3}]'
+
+
+def test_the_verdict_on_a_rejected_file_tells_why_and_of_which_version(s3: Any) -> None:
+    put = s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
+    work = run()
+    assert (work.outcome, work.reason) == ("rejected", "invalid_field record=1 field=patient_name")
+    found = s3.get_object(Bucket="rejected", Key="scan.json")
+    etag = put["ETag"].strip('"')
+    assert found["Metadata"] == {"source-version-id": put["VersionId"], "source-etag": etag}
+    assert found["ContentType"] == "application/json"
+    told = verdict(s3, "scan.json")
+    assert datetime.datetime.fromisoformat(told.pop("rejected_at")).tzinfo == datetime.UTC
+    assert told == {
+        "reason": "invalid_field",
+        "record": 1,
+        "field": "patient_name",
+        "source_version_id": put["VersionId"],
+        "source_etag": etag,
+    }
+    assert processed(s3, "scan.json") is None
+
+
+def versions(s3: Any, bucket: str) -> int:
+    """How many versions and delete markers there are."""
+    listing = s3.list_object_versions(Bucket=bucket)
+    return len(listing.get("Versions", [])) + len(listing.get("DeleteMarkers", []))
+
+
+def test_a_verdict_is_written_once_however_often_its_event_comes(s3: Any) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
+    assert run().reason == run().reason
+    assert versions(s3, "rejected") == 1
+
+
+@pytest.mark.parametrize("then", ["mended", "deleted"])
+def test_a_verdict_goes_with_the_version_that_it_is_about(s3: Any, then: str) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
+    run()
+    if then == "mended":
+        s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    else:
+        s3.delete_object(Bucket="raw", Key="scan.json")
+    assert run().outcome == ("processed" if then == "mended" else "gone")
+    assert verdict(s3, "scan.json") is None
+    assert versions(s3, "rejected") == 2  # it can be brought back
+
+
+def test_without_a_verdict_there_is_nothing_to_remove(s3: Any) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    run()
+    run()
+    s3.delete_object(Bucket="raw", Key="scan.json")
+    run()
+    assert versions(s3, "rejected") == 0
+
+
+@pytest.mark.parametrize("stale_results", ["keep", "remove"])
+@pytest.mark.parametrize("then", ["rejected", "deleted"])
+def test_the_result_of_an_older_version_stays_or_goes_as_set(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, stale_results: str, then: str
+) -> None:
+    monkeypatch.setattr(lambda_function, "STALE_RESULTS", stale_results)
+    for key in ("scan.json", "scan.json.json"):  # the second begins like the first
+        s3.put_object(Bucket="raw", Key=key, Body=ONE)
+        run(key)
+    if then == "rejected":
+        s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
+    else:
+        s3.delete_object(Bucket="raw", Key="scan.json")
+    run()
+    assert bool(processed(s3, "scan.json")) == (stale_results == "keep")
+    run()
+    assert versions(s3, "processed") == (2 if stale_results == "keep" else 3)  # two results, one delete marker
+    assert processed(s3, "scan.json.json")
+
+
+def test_a_version_that_is_deleted_while_it_is_read_is_not_taken_for_the_newest(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    newer = s3.put_object(Bucket="raw", Key="scan.json", Body=many(3))["VersionId"]
+    read = Download._read
+
+    def delete_then_read(download: Download) -> bytes:
+        if download._work.version_id == newer:
+            s3.delete_object(Bucket="raw", Key="scan.json", VersionId=newer)
+            download._resume()
+        return read(download)
+
+    monkeypatch.setattr(Download, "_read", delete_then_read)
+    work = run()
+    assert (work.outcome, work.rounds) == ("processed", 2)
+    assert processed(s3, "scan.json") == [{"patient_id": "1", "patient_name": "Ann"}]
+
+
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_an_object_that_is_gone_is_acknowledged(
     s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, when: str
@@ -212,11 +308,7 @@ def test_a_download_that_stalls_is_given_up_when_time_runs_out() -> None:
     closed = threading.Event()
     reading: Any = Stalled()
     with pytest.raises(Failure, match="out_of_time") as caught:
-        list(
-            lambda_function._read_ahead(
-                Work("raw", "scan.json"), reading, 0, lambda: lambda_function.TIME_MARGIN_MS + 1
-            )
-        )
+        list(read_ahead(reading, lambda_function.TIME_MARGIN_MS + 1))
     assert caught.value.__context__ is None
     stalled.set()
     assert closed.wait(60)
@@ -240,8 +332,8 @@ class Reads:
         self.closed.set()
 
 
-def read_ahead(body: Any, remaining: int = 300_000, size: int = 1) -> Any:
-    return lambda_function._read_ahead(Work("raw", "scan.json"), body, size, lambda: remaining)
+def read_ahead(body: Any, remaining: int = 300_000) -> Any:
+    return Download(Work("raw", "scan.json"), body, lambda_function.READ_BYTES + 1).pieces(lambda: remaining)
 
 
 def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
@@ -271,7 +363,7 @@ def test_who_has_given_up_does_not_take_up_the_download_again(monkeypatch: pytes
     given_up.set()
     assert body.closed.wait(60)
     for thread in threading.enumerate():
-        if thread.name.startswith("ThreadPoolExecutor"):
+        if thread.name.startswith("download"):
             thread.join()
     assert not resumed
 

@@ -60,9 +60,9 @@ def test_audit_finds_nothing_where_nothing_is_wrong(pipeline: Pipeline, run: Cal
     pipeline.put("notes.txt")
     for options in ((), ("--deep",)):
         answer = run(*AUDIT, *options)
-        assert answer.code == 0
-        assert answer.lines == [{"summary": answer.summary, "ok": True}]
-        assert answer.summary == dict.fromkeys(audit.STATES, 0) | {"processed": 3 + len(ODD_KEYS)}
+        assert (answer.code, answer.states) == (0, {"notes.txt": "ignored"})
+        assert answer.lines[-1] == {"summary": answer.summary, "ok": True}
+        assert answer.summary == dict.fromkeys(audit.STATES, 0) | {"processed": 3 + len(ODD_KEYS), "ignored": 1}
 
 
 def test_audit_finds_each_planted_fault(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -93,7 +93,8 @@ def test_audit_finds_each_planted_fault(pipeline: Pipeline, run: Callable[..., R
         "stranger.txt": "orphaned",
     }
     assert answer.summary == {
-        "processed": 5, "stale": 1, "missing": 2, "tampered": 3, "rejected": 0, "in_flight": 0, "orphaned": 3,
+        "processed": 5, "stale": 1, "missing": 2, "tampered": 3, "archived": 0, "rejected": 0, "in_flight": 0,
+        "orphaned": 3, "ignored": 0,
     }  # fmt: skip
     assert list(answer.states) == sorted(answer.states)
 
@@ -177,25 +178,108 @@ def test_a_tampered_result_of_a_rejected_file_is_to_be_deleted(pipeline: Pipelin
     assert (answer.code, answer.states, answer.reasons) == (0, {"a.json": "rejected"}, {"a.json": reason})
 
 
-@pytest.mark.parametrize("last", ["rejected", "failed"])
 def test_a_failure_on_the_way_to_a_version_does_not_hide_that_it_is_rejected(
-    pipeline: Pipeline, run: Callable[..., Run], last: str
+    pipeline: Pipeline, run: Callable[..., Run]
 ) -> None:
-    for key in ("a.json", "b.json"):  # whichever SQLite may happen to take
-        version = pipeline.put(key, b"\x1f\x8b")
-        lines = {
-            "rejected": {"version_id": version, "reason": "gzip"},
-            "failed": {"version_id": "", "reason": "GetObject SlowDown"},
-        }
-        for outcome in sorted(lines, reverse=last == "failed"):
-            line = {"level": "ERROR", "message": outcome, "key": key, "bytes_out": 0, **lines[outcome]}
-            pipeline.write(json.dumps(line))
-        sent = notification(key)
-        sent["Records"][0]["s3"]["object"]["versionId"] = version
-        pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=json.dumps(sent))
+    pipeline.upload("a.json", body=b"\x1f\x8b")
+    line = a_line("a.json", "failed") | {"level": "ERROR", "version_id": "", "reason": "GetObject SlowDown"}
+    pipeline.write(json.dumps(line))
+    pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=json.dumps(notification("a.json")))
     answer = run(*AUDIT)
-    assert (answer.code, answer.states) == (0, dict.fromkeys(("a.json", "b.json"), "rejected"))
-    assert answer.reasons == run("failures", "--json").reasons == dict.fromkeys(("a.json", "b.json"), "gzip")
+    assert (answer.code, answer.states, answer.reasons) == (0, {"a.json": "rejected"}, {"a.json": "gzip"})
+    told = [(one["state"], one["reason"]) for one in run("failures", "--json").lines[:-1]]
+    assert told == [("failed", "GetObject SlowDown"), ("rejected", "gzip")]
+
+
+def test_a_rejected_file_is_known_without_the_log(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("a.json")
+    pipeline.upload("a.json", *ODD_KEYS, body=BAD)
+    pipeline.logs.delete_log_stream(logGroupName="group", logStreamName="stream")
+    rejected = {"a.json", *ODD_KEYS}
+    answer = run(*AUDIT, "--repair")
+    assert (answer.code, answer.states) == (0, dict.fromkeys(rejected, "rejected"))
+    assert set(answer.reasons.values()) == {"missing_field record=0 field=patient_name"}
+    assert queues.depth(pipeline.deployed, pipeline.ingestion) == 0
+    assert run("failures", "--json").states == dict.fromkeys(rejected, "rejected")
+
+
+def test_a_verdict_counts_only_while_its_version_is_the_newest(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("mended.json", "deleted.json", "again.json", body=BAD)
+    pipeline.put("mended.json")
+    pipeline.s3.delete_object(Bucket="raw", Key="deleted.json")
+    pipeline.put("again.json", b"[]x")
+    assert run("failures", "--json").lines == [{"summary": {"rejected": 0, "messages": 0, "hidden": 0, "waiting": 0}}]
+    assert run(*AUDIT).states == {"mended.json": "missing", "again.json": "missing"}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"reason":7,"record":null,"field":null}'])
+def test_a_verdict_that_somebody_has_overwritten_is_still_one(
+    pipeline: Pipeline, run: Callable[..., Run], body: bytes
+) -> None:
+    pipeline.upload("a.json", body=BAD)
+    metadata = pipeline.s3.head_object(Bucket="rejected", Key="a.json")["Metadata"]
+    pipeline.s3.put_object(Bucket="rejected", Key="a.json", Body=body, Metadata=metadata)
+    assert run("failures", "--json").reasons == {"a.json": "unknown"}
+
+
+def test_people_see_rejected_files_and_failed_events_apart(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    pipeline.upload("bad.json", body=BAD)
+    fail_in_direct_mode(pipeline, "failed.json")
+    answer = run("failures")
+    failed, rejected = answer.text.splitlines()
+    assert re.search(r"^\S+Z  failed    failed\.json  PutObject AccessDenied  ", failed)
+    assert re.search(r"^\S+Z  rejected  bad\.json  missing_field record=0 field=patient_name$", rejected)
+    assert answer.errors.splitlines() == [
+        "1 rejected file, to be mended and uploaded again.",
+        "1 failed event. To send them through the pipeline again: ./deploy.sh redrive test",
+    ]
+
+
+@pytest.mark.parametrize("then", ["rejected", "deleted"])
+def test_where_results_are_removed_one_that_is_left_is_found_and_repaired(
+    pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    pipeline.outputs["stale_results"] = "remove"
+    pipeline.upload("a.json")
+    if then == "rejected":
+        pipeline.upload("a.json", body=BAD)  # by a function that keeps results
+        assert run(*AUDIT).states == {"a.json": "stale"}
+    else:
+        pipeline.s3.delete_object(Bucket="raw", Key="a.json")
+        assert run(*AUDIT).states == {"a.json": "orphaned"}
+    monkeypatch.setattr(lambda_function, "STALE_RESULTS", "remove")
+    if then == "rejected":
+        run(*AUDIT, "--repair")
+        pipeline.work_off()
+    else:
+        pipeline.invoke(notification("a.json"))
+    assert run(*AUDIT).states == ({"a.json": "rejected"} if then == "rejected" else {})
+
+
+def test_an_upload_in_an_archive_is_told_and_not_sent_in_vain(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+    for key, storage_class in (("deep.json", "DEEP_ARCHIVE"), ("instant.json", "GLACIER_IR")):
+        pipeline.s3.put_object(Bucket="raw", Key=key, Body=ONE, StorageClass=storage_class)
+    pipeline.upload("good.json")
+    pipeline.s3.copy_object(
+        Bucket="raw", Key="good.json", CopySource="raw/good.json", StorageClass="GLACIER", MetadataDirective="COPY"
+    )
+    answer = run(*AUDIT, "--repair")
+    assert (answer.code, answer.states) == (
+        1,
+        {"deep.json": "archived", "good.json": "archived", "instant.json": "missing"},
+    )
+    assert pipeline.work_off() == 1
+    assert "To be restored from the archive first, as docs/operations.md says: 2 uploads.\n" in answer.errors
+
+
+def test_keys_that_start_nothing_are_counted(pipeline: Pipeline, run: Callable[..., Run], function: str) -> None:
+    pipeline.upload("a.json")
+    for key in ("scan.JSON", "scan.json.gz", "scan"):
+        pipeline.put(key)
+    answer = run(*AUDIT)
+    assert (answer.code, answer.summary["ignored"]) == (0, 3)
+    assert function
+    assert "\nignored           3 uploads, whose keys do not end in .json\n" in run("status").text
 
 
 def test_a_rejected_file_is_told_from_a_missing_one_by_its_reason(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -432,7 +516,9 @@ def test_audit_reads_an_inventory_instead_of_listings(pipeline: Pipeline, run: C
     pipeline.s3.delete_object(Bucket="raw", Key=ODD_KEYS[1])
     pipeline.s3.delete_object(Bucket="processed", Key=ODD_KEYS[1])
     answer = run(*AUDIT, "--inventory", address)
-    assert answer.states == {"deleted.json": "missing", "sourceless.json": "orphaned", "stale.json": "stale"}
+    assert answer.states == {
+        "deleted.json": "missing", "notes.txt": "ignored", "sourceless.json": "orphaned", "stale.json": "stale",
+    }  # fmt: skip
     assert answer.summary["processed"] == len(ODD_KEYS) - 1
     assert answer.lines[-1]["up_to"] == terminal.iso(MADE)
 
@@ -530,9 +616,10 @@ def test_an_address_that_is_no_manifest_is_refused(run: Callable[..., Run]) -> N
 
 
 def fail_in_queue_mode(pipeline: Pipeline, *keys: str) -> None:
-    """Upload bad files in queue mode: the events themselves end in the dead-letter queue."""
+    """Upload files that fail, in queue mode: the events themselves end in the dead-letter queue."""
+    pipeline.refused |= set(keys)
     for key in keys:
-        version = pipeline.put(key, BAD)
+        version = pipeline.put(key)
         sent = notification(quote_plus(key))
         sent["Records"][0]["s3"]["object"]["versionId"] = version
         pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(sent))
@@ -540,7 +627,8 @@ def fail_in_queue_mode(pipeline: Pipeline, *keys: str) -> None:
 
 
 def fail_in_direct_mode(pipeline: Pipeline, *keys: str) -> None:
-    pipeline.upload(*keys, body=BAD)
+    pipeline.refused |= set(keys)
+    pipeline.upload(*keys)
 
 
 MODES = pytest.mark.parametrize("fail", [fail_in_direct_mode, fail_in_queue_mode], ids=["direct", "queue"])
@@ -555,10 +643,10 @@ def test_failures_are_shown_with_time_object_reason_and_number_and_stay(
     for _ in range(2):  # looking at them does not hide them from the next look
         answer = run("failures", "--json")
         assert answer.code == 0
-        assert answer.summary == {"messages": len(ODD_KEYS) + 2, "hidden": 0, "waiting": 0}
+        assert answer.summary == {"rejected": 0, "messages": len(ODD_KEYS) + 2, "hidden": 0, "waiting": 0}
         shown = {line["key"]: line for line in answer.lines[:-1]}
         assert shown.keys() == {*ODD_KEYS, "twice.json"}
-        assert {line["reason"] for line in shown.values()} == {"missing_field record=0 field=patient_name"}
+        assert {line["reason"] for line in shown.values()} == {"PutObject AccessDenied"}
         assert (shown["twice.json"]["messages"], shown["a b.json"]["messages"]) == (2, 1)
         assert shown["a b.json"]["tries"] == (3 if fail is fail_in_direct_mode else 2)
         newest = pipeline.s3.head_object(Bucket="raw", Key="twice.json")["VersionId"]
@@ -570,7 +658,7 @@ def test_failures_are_shown_with_time_object_reason_and_number_and_stay(
     )
     text = answer.text.splitlines()
     assert len(text) == len(shown)
-    assert re.search(r"\S+Z  twice\.json  missing_field record=0 field=patient_name  2 events  \d attempts$", text[-1])
+    assert re.search(r"\S+Z  failed    twice\.json  PutObject AccessDenied  2 events  \d attempts$", text[-1])
 
 
 def test_failures_that_the_function_could_not_explain(pipeline: Pipeline, run: Callable[..., Run]) -> None:
@@ -613,7 +701,7 @@ def test_of_an_event_with_several_objects_only_those_that_failed_are_shown(
 
 def test_no_failures(run: Callable[..., Run]) -> None:
     assert run("failures").errors == "No failed events.\n"
-    assert run("failures", "--json").lines == [{"summary": {"messages": 0, "hidden": 0, "waiting": 0}}]
+    assert run("failures", "--json").lines == [{"summary": {"rejected": 0, "messages": 0, "hidden": 0, "waiting": 0}}]
     answer = run("redrive")
     assert (answer.code, answer.errors) == (0, "Sent back 0 events.\n")
 
@@ -637,20 +725,19 @@ def test_redrive_sends_failed_events_back_and_tells_what_became_of_each(
 ) -> None:
     fail(pipeline, "bad.json", "deleted.json", *ODD_KEYS)
     pipeline.s3.delete_object(Bucket="raw", Key="deleted.json")
-    for key in ODD_KEYS:
-        pipeline.put(key)  # mended, and S3's notification is not even needed
-    answer = run("redrive", "--json")
+    pipeline.refused = {"bad.json"}
+    answer = run("redrive", "--json", "--wait", "0.1")
     assert answer.code == 1
     became = {line["key"]: (line["outcome"], line["reason"]) for line in answer.lines[:-1]}
     assert became == dict.fromkeys(ODD_KEYS, ("processed", "")) | {
-        "bad.json": ("rejected", "missing_field record=0 field=patient_name"),
+        "bad.json": ("failed", "PutObject AccessDenied"),
         "deleted.json": ("gone", ""),
     }
-    assert answer.summary == {"messages": 10, "hidden": 0, "processed": 8, "gone": 1, "rejected": 1}
+    assert answer.summary == {"messages": 10, "hidden": 0, "processed": 8, "gone": 1, "failed": 1}
     assert answer.errors == "Sent back 10 events. Failed again or not done yet: 1 object.\n"
     assert pipeline.dead() == 1  # bad.json is back
-    assert run(*AUDIT).code == 0
-    pipeline.put("bad.json")
+    assert run(*AUDIT).states == {"bad.json": "missing"}
+    pipeline.refused.clear()
     assert run("redrive").code == 0
     assert pipeline.dead() == 0
 
@@ -724,7 +811,7 @@ def test_failed_events_that_another_has_in_hand_are_told_of(pipeline: Pipeline, 
     answer = run("failures")
     assert len(answer.text.splitlines()) == 1
     assert hidden in answer.errors
-    assert run("failures", "--json").summary == {"messages": 1, "hidden": 1, "waiting": 0}
+    assert run("failures", "--json").summary == {"rejected": 0, "messages": 1, "hidden": 1, "waiting": 0}
     assert hidden in run("redrive", "--wait", "0").errors
     assert run("failures").errors.splitlines() == [hidden, WAITING]  # and not that there are none
     visible = {"ReceiptHandle": held["ReceiptHandle"], "VisibilityTimeout": 0}
@@ -738,11 +825,11 @@ WAITING = "1 event in the ingestion queue may have failed and be waiting for ano
 def test_failed_events_that_are_still_to_be_tried_again_are_told_of(
     pipeline: Pipeline, run: Callable[..., Run]
 ) -> None:
-    pipeline.put("bad.json", BAD)
-    pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(notification("bad.json")))
-    pipeline.sqs.receive_message(QueueUrl=pipeline.ingestion, VisibilityTimeout=1800)  # rejected once: four to go
+    pipeline.put("a.json")
+    pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(notification("a.json")))
+    pipeline.sqs.receive_message(QueueUrl=pipeline.ingestion, VisibilityTimeout=1800)  # failed once: four to go
     assert run("failures").errors.splitlines() == ["No failed events.", WAITING]
-    assert run("failures", "--json").summary == {"messages": 0, "hidden": 0, "waiting": 1}
+    assert run("failures", "--json").summary == {"rejected": 0, "messages": 0, "hidden": 0, "waiting": 1}
 
 
 def test_an_answer_of_nothing_new_is_not_taken_for_the_end(
@@ -915,7 +1002,7 @@ def test_what_the_log_does_not_tell_redrive_asks_the_buckets(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json", "c.json")
-    pipeline.put("a.json")
+    pipeline.refused.remove("a.json")
     pipeline.s3.delete_object(Bucket="raw", Key="b.json")
 
     def work_in_silence(*_: Any) -> list[Any]:
@@ -1081,10 +1168,21 @@ def test_status_is_one_screen(pipeline: Pipeline, run: Callable[..., Run], funct
     screen = {line[:17].rstrip(): line[18:] for line in answer.text.splitlines()}
     assert screen["function"] == f"function, version 1, code {function}"
     assert re.fullmatch(r"b\.json, \S+Z", screen["last processed"])
-    assert screen["in the last hour"] == "6 files in, 2 out, 3 rejected, 0 failed, 1 gone"
+    assert screen["in the last hour"] == "6 files in, 2 out, 2 rejected, 1 failed, 1 gone"
     assert screen["waiting"] == "1 event in the queue"
-    assert screen["failed events"] == "3 in the dead-letter queue, see ./deploy.sh failures test"
+    assert screen["failed events"] == "1 in the dead-letter queue, see ./deploy.sh failures test"
+    assert screen["ignored"] == "none"
     assert screen["alarms"] == "pipeline-errors"
+
+
+def test_a_file_that_failed_before_its_version_was_known_and_came_through_later_is_one_file(
+    pipeline: Pipeline, run: Callable[..., Run], function: str
+) -> None:
+    lost = a_line("a.json", "failed") | {"level": "ERROR", "version_id": ""}
+    pipeline.write(json.dumps(lost), json.dumps(lost | {"key": "b.json"}))
+    pipeline.upload("a.json")
+    assert function
+    assert "\nin the last hour  2 files in, 1 out, 0 rejected, 1 failed, 0 gone\n" in run("status").text
 
 
 def test_status_of_a_pipeline_that_was_never_used(run: Callable[..., Run], function: str) -> None:

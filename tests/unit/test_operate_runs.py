@@ -35,7 +35,7 @@ class Server:
     def __init__(self, endpoint: str, folder: Path) -> None:
         self.endpoint, self.folder = endpoint, folder
         s3, self.sqs = self.client("s3"), self.client("sqs")
-        for bucket in ("raw", "processed"):
+        for bucket in ("raw", "processed", "rejected"):
             s3.create_bucket(Bucket=bucket)
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         self.client("logs").create_log_group(logGroupName="group")

@@ -50,7 +50,7 @@ class Scale:
     def __init__(self, aws: LocalAws, folder: Path) -> None:
         self.environment, self.folder = aws.full_environment(), folder
         self.s3, self.sqs, logs = (self.client(service) for service in ("s3", "sqs", "logs"))
-        for bucket in ("raw", "processed"):
+        for bucket in ("raw", "processed", "rejected"):
             self.s3.create_bucket(Bucket=bucket)
             self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         logs.create_log_group(logGroupName="group")

@@ -422,14 +422,18 @@ def test_one_and_many(
     fail(pipeline, *keys, attempts=number)
     answer = run("failures")
     assert answer.errors == (
+        f"{n('rejected file')}, to be mended and uploaded again.\n"
         f"{n('failed event')}. To send them through the pipeline again: ./deploy.sh redrive test\n"
     )
-    assert all(line.endswith(f"  unknown  {n('attempt')}") for line in answer.text.splitlines())
+    failed = [line for line in answer.text.splitlines() if "  failed  " in line]
+    assert len(failed) == number
+    assert all(line.endswith(f"  unknown  {n('attempt')}") for line in failed)
     assert f"\nfailed events     {number} in the dead-letter queue" in run("status").text
     held = pipeline.sqs.receive_message(QueueUrl=pipeline.dead_letter, MaxNumberOfMessages=10, VisibilityTimeout=3600)[
         "Messages"
     ]
     assert run("failures").errors == (
+        f"{n('rejected file')}, to be mended and uploaded again.\n"
         f"Not shown: about {n('failed event')}, which another command is looking at, or was when it was killed. "
         "Try again later.\n"
     )

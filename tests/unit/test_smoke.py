@@ -12,7 +12,10 @@ from commands.aws import Account
 from commands.state import Pipeline
 from commands.terminal import Refused, Stopped
 
-PARTS = dict.fromkeys(("function", "alias", "log_group", "ingestion", "dead_letter", "topic", "dashboard"), "")
+PARTS = dict.fromkeys(
+    ("rejected", "stale_results", "function", "alias", "log_group", "ingestion", "dead_letter", "topic", "dashboard"),
+    "",
+)
 
 
 def run() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter, deque
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,11 +15,13 @@ from commands.operate.deep import OF_REJECTED, differs, function_code
 from commands.operate.ledger import Ledger
 from commands.operate.listing import Row
 from commands.operate.log import note_failures
+from commands.operate.objects import each, head, lineage
+from commands.operate.verdicts import verdict_on
 from commands.state import Pipeline
 from commands.terminal import Progress, iso, out, pause, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
 
 DEEP_THREADS = 4  # contents compared side by side; each takes up to two parts of 8 MiB
@@ -31,12 +32,14 @@ STATES = {
     "stale": "made from an older version",
     "missing": "no result",
     "tampered": "not what the function wrote",
+    "archived": "cannot be read before it is restored",
     "rejected": "breaks the input rules",
     "in_flight": "uploaded a short time ago",
     "orphaned": "its source is gone",
+    "ignored": "its key does not end in .json",
 }
-FAULTS = ("missing", "stale", "tampered")  # what an audit fails for
-REPAIRABLE = f"verdict in {FAULTS} and why not like '{OF_REJECTED}%'"
+FAULTS = ("missing", "stale", "tampered", "archived")  # what an audit fails for
+REPAIRABLE = f"verdict in ('missing', 'stale', 'tampered') and why not like '{OF_REJECTED}%'"
 
 
 class Finding(NamedTuple):
@@ -49,50 +52,64 @@ class Finding(NamedTuple):
     reason: str = ""
 
 
-def head(pipeline: Pipeline, bucket: str, key: str) -> Any:
-    """Return what S3 tells of an object, None if there is none. Raises ClientError."""
-    try:
-        return pipeline.s3.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "404":
-            return None
-        raise
-
-
 def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
     """Find out what became of a key. None if it is nowhere.
 
     What was listed may be old by now, so nothing is found fault with before the newest version was asked for. The
     result is asked for first: one that does not go with the version found then is behind a quite recent upload at most.
     """
+    if not row.key.endswith(".json") and (row.version_id or head(pipeline, pipeline.raw, row.key)):
+        return Finding(row.key, "ignored")
     result = head(pipeline, pipeline.processed, row.key)
-    newest_id, etag, modified = row.version_id, row.etag, 0.0
+    source, modified, archived = (row.version_id, row.etag), 0.0, False
     metadata = result["Metadata"] if result else {}
     made_from = (metadata.get("source-version-id"), metadata.get("source-etag"))
-    if not result or made_from != (newest_id, etag):
+    rejected = None
+    if not result or made_from != source:
         newest = head(pipeline, pipeline.raw, row.key) if row.key.endswith(".json") else None
         if not newest:
             return Finding(row.key, "orphaned") if result else None
-        newest_id, etag = newest.get("VersionId", "null"), newest["ETag"].strip('"')
-        modified = newest["LastModified"].timestamp()
+        source, modified, archived = lineage(newest), newest["LastModified"].timestamp(), is_archived(newest)
+        verdict = verdict_on(pipeline, row.key) if made_from != source else None
+        rejected = verdict.reason if verdict and verdict.source == source else None
+    state, reason = "processed", rejected or ""
     if not result:
-        return Finding(row.key, "missing", newest_id, modified)
-    if None in made_from or (made_from[0] == newest_id and made_from[1] != etag):
-        reason = "lineage"
-    elif made_from[0] != newest_id:
-        return Finding(row.key, "stale", newest_id, modified)
+        state = "missing"
+    elif None in made_from or (made_from[0] == source[0] and made_from[1] != source[1]):
+        state, reason = "tampered", of_rejected(pipeline, rejected) if rejected else "lineage"
+    elif made_from != source:
+        state = "stale"
     elif not is_plausible(result):
-        reason = "size"
-    else:
+        state, reason = "tampered", "size"
+    elif deep:
         try:
-            reason = differs(pipeline, row.key, newest_id, etag) if deep else ""
+            reason = differs(pipeline, row.key, *source)
         except ClientError as error:
-            if error.response["Error"]["Code"] not in ("NoSuchKey", "NoSuchVersion"):
-                raise
-            return look(pipeline, Row(row.key), deep)  # it was deleted meanwhile
-        if not reason:
-            return Finding(row.key, "processed", newest_id, modified)
-    return Finding(row.key, "tampered", newest_id, modified, reason)
+            match error.response["Error"]["Code"]:
+                case "NoSuchKey" | "NoSuchVersion":  # it was deleted meanwhile
+                    return look(pipeline, Row(row.key), deep)
+                case "InvalidObjectState":
+                    archived = True
+                case _:
+                    raise
+        state = "tampered" if reason else state
+    # Where results are kept, that of an older version stays beside the verdict on the newest one.
+    if rejected and (state == "missing" or (state == "stale" and pipeline.stale_results == "keep")):
+        state = "rejected"
+    elif archived and state != "tampered":
+        state = "archived"
+    return Finding(row.key, state, source[0], modified, reason)
+
+
+def of_rejected(pipeline: Pipeline, reason: str) -> str:
+    """Return the reason of a result that a rejected file must not have. Where results are removed, a repair does it."""
+    return OF_REJECTED + reason if pipeline.stale_results == "keep" else reason
+
+
+def is_archived(newest: Any) -> bool:
+    """Return whether an object, by what HEAD tells of it, cannot be read before somebody restores it."""
+    archived = newest.get("StorageClass") in ("GLACIER", "DEEP_ARCHIVE") or "ArchiveStatus" in newest
+    return archived and 'ongoing-request="false"' not in newest.get("Restore", "")
 
 
 SHORTEST = len('{"patient_id":"1","patient_name":"1"},\n')
@@ -105,24 +122,6 @@ def is_plausible(result: Any) -> bool:
     if records is None:
         return bool(size >= SINGLE_BYTES)
     return bool(re.fullmatch("[0-9]+", records)) and size >= int(records) * SHORTEST + 3
-
-
-def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
-    """Yield items with what work makes of them, in order, done in threads a bounded number ahead."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[T, Any]] = deque()
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) == 4 * threads:
-                    item, future = waiting.popleft()
-                    yield item, future.result()
-            while waiting:
-                item, future = waiting.popleft()
-                yield item, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
 
 def looked_at(pipeline: Pipeline, rows: Iterable[Row], deep: bool = False) -> Iterator[tuple[Row, Finding | None]]:
@@ -161,7 +160,7 @@ def note(ledger: Ledger, found: Finding) -> None:
 
 
 def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float, deep: bool = False) -> Counter[str]:
-    """Look again at all that was found, which may be old by now, and ask the log and the clock for a verdict.
+    """Look again at all that was found, which may be old by now, and ask the log and the clock about it.
 
     in_flight: for how long an upload may be under way, in seconds; what waits in front of it comes on top.
     Returns how many keys got each verdict. Raises Interrupted, ClientError; the next run settles from the start.
@@ -175,15 +174,9 @@ def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float, deep: bool = Fa
         # What failed on the way to a version has no version id, and says less than what failed with it.
         for version in ("''", "found.version"):
             db.execute(
-                f"""update found set why = failure.reason, verdict = iif(outcome = 'rejected', outcome, verdict)
-                    from failure where failure.key = found.key and failure.version = {version}
-                    and state in ('missing', 'stale')"""  # noqa: S608
+                f"""update found set why = failure.reason from failure
+                    where failure.key = found.key and failure.version = {version} and state in ('missing', 'stale')"""  # noqa: S608
             )
-        db.execute(
-            """update found set why = ? || failure.reason from failure where failure.key = found.key
-               and failure.version = found.version and outcome = 'rejected' and state = 'tampered'""",
-            [OF_REJECTED],
-        )
         db.execute(
             "update found set verdict = 'in_flight' where verdict in ('missing', 'stale') and modified > ?", [horizon]
         )

@@ -6,10 +6,12 @@ import functools
 import hashlib
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from urllib3.exceptions import HTTPError
 
+from commands.aws import THREADS
 from commands.settings import ROOT
 from commands.terminal import Refused, printable
 
@@ -49,7 +51,7 @@ class Digest:
 @functools.cache
 def function_code(pipeline: Pipeline) -> Any:
     """Return the function's code, set up to write to a Digest. Raises Refused where its packages are missing."""
-    os.environ["PROCESSED_BUCKET"] = pipeline.processed
+    os.environ |= {"PROCESSED_BUCKET": pipeline.processed, "REJECTED_BUCKET": pipeline.rejected}
     os.environ["AWS_DEFAULT_REGION"] = pipeline.account.region
     sys.path.insert(0, str(ROOT))
     try:
@@ -57,6 +59,7 @@ def function_code(pipeline: Pipeline) -> Any:
     except ImportError as error:
         raise Refused(f"--deep runs the function's own code, which needs {error.name}. Install it.") from None
     lambda_function.s3 = Digest(pipeline.client("s3"))  # type: ignore[assignment]
+    lambda_function._large = threading.Semaphore(THREADS)  # type: ignore[assignment] # here they run side by side
     return lambda_function
 
 
@@ -66,7 +69,7 @@ def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
     raw = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)
     work = code.Work(pipeline.raw, key, version_id, etag)
     try:
-        code._copy(work, raw["Body"], raw["ContentLength"], lambda: 3_600_000)
+        code._copy(work, code.Download(work, raw["Body"], raw["ContentLength"]), lambda: 3_600_000)
     except code.Rejected as error:
         return OF_REJECTED + str(error)
     except (code.Failure, HTTPError, OSError) as error:

@@ -43,7 +43,7 @@ def listed(pipeline: Pipeline, prefix: str, after: str) -> Iterator[Row]:
         )
         for page in pages:  # a key that was deleted has a delete marker for its newest version, and so no row
             for version in page.get("Versions", []):
-                if version["IsLatest"] and version["Key"].endswith(".json"):
+                if version["IsLatest"]:
                     yield Row(version["Key"], version["VersionId"], version["ETag"].strip('"'))
 
     def processed() -> Iterator[Row]:
@@ -106,7 +106,7 @@ class Inventory:
                 for values in csv.reader(lines):
                     item = dict(zip(self.columns, values, strict=True))
                     key = unquote_plus(item["Key"])
-                    if item["IsLatest"] == "true" and key.endswith(".json") and key.startswith(prefix):
+                    if item["IsLatest"] == "true" and key.startswith(prefix):
                         row += 1
                         deleted = item["IsDeleteMarker"] == "true"
                         if row > done:

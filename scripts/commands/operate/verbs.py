@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from commands.operate.audit import FAULTS, REPAIRABLE, examine, head, looked_at, report, settle
+from commands.operate.audit import FAULTS, REPAIRABLE, Finding, examine, looked_at, note, report, settle
 from commands.operate.ledger import Ledger, ledger_path
 from commands.operate.listing import Inventory, Row, listed
 from commands.operate.log import LATE_SECONDS, LOG_PAGE, OUTCOMES, log_lines, note_failures, outcomes
+from commands.operate.objects import head
 from commands.operate.queues import (
     BATCH,
     RUN,
@@ -27,6 +28,7 @@ from commands.operate.queues import (
     remove,
     send,
 )
+from commands.operate.verdicts import standing
 from commands.state import Pipeline
 from commands.terminal import Interrupted, Progress, Refused, count, iso, moment, out, pause, printable, say
 
@@ -39,6 +41,7 @@ BATCH_BYTES = 200_000  # SQS takes 256 KiB in one call
 POLL_SECONDS = 2.0
 STOPS = (Interrupted, ClientError, BotoCoreError, Refused)  # what ends a run before its time
 STATUS_SECONDS = 20.0  # how long status reads the log
+LISTED = 10_000  # keys that status looks at
 
 
 def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
@@ -68,9 +71,10 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
     repairable = ledger.one(f"select count(*) from found where {REPAIRABLE}")  # noqa: S608
     if waiting:
         say(f"{count(waiting, 'event')} in the ingestion queue may be about objects listed above.")
-    if faults > repairable:
-        by_hand = count(faults - repairable, "result")
-        say(f"To be deleted by hand, as docs/operations.md says: {by_hand} of rejected files.")
+    if of_rejected := ledger.one(f"select count(*) from found where verdict = 'tampered' and not ({REPAIRABLE})"):  # noqa: S608
+        say(f"To be deleted by hand, as docs/operations.md says: {count(of_rejected, 'result')} of rejected files.")
+    if archived := counts["archived"]:
+        say(f"To be restored from the archive first, as docs/operations.md says: {count(archived, 'upload')}.")
     if not ledger.get("done", 0):
         say(f"Nothing in s3://{pipeline.raw}/{options.prefix}: nothing to compare.")
     elif not faults:
@@ -231,7 +235,7 @@ def copy_version(pipeline: Pipeline, key: str, version: str) -> None:
 
 
 def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    """Show what is in the dead-letter queue and leave it there. Returns 0."""
+    """Show what is in the dead-letter queue and leave it there, and the verdicts on rejected files. Returns 0."""
     ledger, progress, total = Ledger(), Progress("messages"), 0
     letters = dead_letters(pipeline, ledger)
     try:
@@ -263,12 +267,13 @@ def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
     for key, version, last, first, messages, tries, reason in ledger.db.execute(query):
         if options.json:
             times = {"messages": messages, "tries": tries and int(tries), "first": iso(first), "last": iso(last)}
-            out(key=key, version_id=version, reason=reason, **times)
+            out(key=key, state="failed", version_id=version, reason=reason, **times)
         else:
             often = f"  {messages} events" * (messages > 1) + f"  {count(int(tries or 0), 'attempt')}" * bool(tries)
-            print(f"{iso(last)}  {printable(key) or '(not an S3 event)'}  {reason}{often}")
+            print(f"{iso(last)}  failed    {printable(key) or '(not an S3 event)'}  {reason}{often}")
+    rejected = show_rejected(pipeline, ledger, as_json=options.json)
     if options.json:
-        out(summary={"messages": total, "hidden": hidden, "waiting": waiting})
+        out(summary={"rejected": rejected, "messages": total, "hidden": hidden, "waiting": waiting})
     elif total or not hidden:
         again = f"To send them through the pipeline again: ./deploy.sh redrive {pipeline.name}"
         say(f"{count(total, 'failed event')}. {again}" if total else "No failed events.")
@@ -276,6 +281,25 @@ def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
     if waiting:
         say(f"{count(waiting, 'event')} in the ingestion queue may have failed and be waiting for another attempt.")
     return 0
+
+
+def show_rejected(pipeline: Pipeline, ledger: Ledger, *, as_json: bool) -> int:
+    """Show the verdicts that stand, oldest first. Returns how many."""
+    progress, number = Progress("verdicts"), 0
+    for number, verdict in enumerate(standing(pipeline), 1):
+        note(ledger, Finding(verdict.key, "rejected", verdict.source[0], verdict.at, verdict.reason))
+        progress.show(number, verdict.key)
+        pause(0)
+    progress.clear()
+    query = "select key, version, modified, reason from found order by modified"
+    for key, version, at, reason in ledger.db.execute(query):
+        if as_json:
+            out(key=key, state="rejected", version_id=version, reason=reason, at=iso(at))
+        else:
+            print(f"{iso(at)}  rejected  {printable(key)}  {reason}")
+    if number and not as_json:
+        say(f"{count(number, 'rejected file')}, to be mended and uploaded again.")
+    return number
 
 
 def say_hidden(hidden: int) -> None:
@@ -387,8 +411,8 @@ def await_outcomes(pipeline: Pipeline, ledger: Ledger, since: float, seconds: fl
     silent = ledger.keys("select key from sent where outcome = ''")
     for row, found in looked_at(pipeline, map(Row, silent)):
         outcome = "gone" if not found or found.state == "orphaned" else "unfinished"
-        if found and found.state == "processed":
-            outcome = "processed"
+        if found and found.state in ("processed", "rejected"):
+            outcome = found.state
         ledger.db.execute("update sent set outcome = ? where key = ?", [outcome, row.key])
 
 
@@ -417,6 +441,7 @@ def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
         "last processed": last,
         "in the last hour": f"{at_least}{count(counts['in'], 'file')} in, {counts['processed']:,} out, "
         f"{counts['rejected']:,} rejected, {counts['failed']:,} failed, {counts['gone']:,} gone",
+        "ignored": ignored(pipeline),
         "waiting": f"{count(waiting, 'event')} in the queue",
         "failed events": f"{dead:,} in the dead-letter queue"
         + (f", see ./deploy.sh failures {pipeline.name}" if dead else ""),
@@ -430,6 +455,8 @@ def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
 def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool]:
     """Count the files in the log, each version once however often it was tried. Returns whether there are more.
 
+    An attempt that failed before it knew the version counts for a version that the log knows of.
+
     The log and not the metrics: those count a file that is tried again as another one.
     """
     ledger, progress, deadline, more = Ledger(), Progress("lines of the log"), time.monotonic() + STATUS_SECONDS, False
@@ -442,9 +469,25 @@ def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool
         if more := time.monotonic() > deadline:
             break
     progress.clear()
-    counts = Counter(dict(ledger.db.execute("select outcome, count(*) from failure group by outcome")))
+    db = ledger.db
+    db.execute(
+        """delete from failure where version = ''
+           and exists (select 1 from failure as other where other.key = failure.key and other.version != '')"""
+    )
+    counts = Counter(dict(db.execute("select outcome, count(*) from failure group by outcome")))
     counts["in"] = counts.total()
     return counts, more
+
+
+def ignored(pipeline: Pipeline) -> str:
+    """Tell how many keys of the raw bucket start nothing, of the first ones: a whole listing may take minutes."""
+    pages = pipeline.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=pipeline.raw, PaginationConfig={"MaxItems": LISTED}
+    )
+    keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    odd = sum(not key.endswith(".json") for key in keys)
+    of = f" of the first {LISTED:,} uploads" if len(keys) == LISTED else ""
+    return f"{count(odd, 'upload')}{of}, whose keys do not end in .json" if odd else f"none{of}"
 
 
 def last_processed(pipeline: Pipeline, now: float) -> str:

@@ -1,0 +1,47 @@
+"""Objects, one or many of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from commands.state import Pipeline
+
+
+def head(pipeline: Pipeline, bucket: str, key: str) -> Any:
+    """Return what S3 tells of an object, None if there is none. Raises ClientError."""
+    try:
+        return pipeline.s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "404":
+            return None
+        raise
+
+
+def lineage(answer: Any) -> tuple[str, str]:
+    """Return the version ID and the ETag in what S3 tells of an object."""
+    return answer.get("VersionId", "null"), answer["ETag"].strip('"')
+
+
+def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
+    """Yield items with what work makes of them, in order, done in threads a bounded number ahead."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[T, Any]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) == 4 * threads:
+                    item, future = waiting.popleft()
+                    yield item, future.result()
+            while waiting:
+                item, future = waiting.popleft()
+                yield item, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
