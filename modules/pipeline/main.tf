@@ -152,8 +152,9 @@ module "lambda" {
   tags              = local.tags
 
   environment_variables = {
-    PROCESSED_BUCKET             = local.buckets.processed
-    REJECTED_BUCKET              = local.buckets.rejected
+    # Names of buckets that are there: a deploy that fails before that leaves the function as it was.
+    PROCESSED_BUCKET             = module.bucket["processed"].name
+    REJECTED_BUCKET              = module.bucket["rejected"].name
     STALE_RESULTS                = var.data.stale_results
     POWERTOOLS_SERVICE_NAME      = local.function_name
     POWERTOOLS_METRICS_NAMESPACE = local.metrics_namespace
