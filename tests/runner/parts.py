@@ -161,11 +161,12 @@ OTHERS = by_name(
     ),
     Part(
         "bench",
-        "speed and memory of the handler beside other ways to do its work, and beside the capacity model; 20 to 30 "
-        "minutes",
+        "speed and memory of the handler beside other ways to do its work, the capacity model, and its older self; "
+        "25 to 35 minutes",
         [
             ".venv/bench/bin/python tests/bench/run.py",
             "PYTHONPATH=.:scripts .venv/bench/bin/python tests/bench/model.py",
+            ".venv/bench/bin/python tests/bench/batch.py",
         ],
         environments=(LOCAL_AWS, BENCH),
     ),
