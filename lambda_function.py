@@ -51,7 +51,7 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white spa
 MAX_ROUNDS = 5  # times that one event starts over because a newer version has arrived meanwhile
 MAX_RESUMES = 5  # times that a download is taken up again without getting any further
 SIDE_BY_SIDE = 10  # objects of one invocation; the most that an event source mapping is set to hand over
-TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is killed, and tried again
+TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is not waited for, and tried again
 READ_BYTES = 256 * 1024  # one read
 AT_ONCE_BYTES = 256 * 1024  # decoded at once if no record is larger; below MAX_RECORD_BYTES. Fits the processor's cache
 READS_AHEAD = 8  # reads that may wait for the parser
@@ -446,7 +446,7 @@ def process_object(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
     while work.rounds < MAX_ROUNDS:
         work.rounds += 1
         _check_time(remaining)
-        verdict = _aside.submit(_source_of_verdict, work.key)  # while the file is read
+        verdict = _aside.submit(_head, REJECTED_BUCKET, work.key)  # while the file is read
         try:
             outcome, rejected = _process_newest(work, remaining)
         except ClientError as error:
@@ -454,13 +454,13 @@ def process_object(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
                 continue
             raise
         if rejected:
-            if verdict.result() != (work.version_id, work.etag):
+            if _source(verdict.result()) != (work.version_id, work.etag):
                 _write_verdict(work, rejected)
         elif verdict.result():
             s3.delete_object(Bucket=REJECTED_BUCKET, Key=work.key)
         if outcome != "processed" and STALE_RESULTS == "remove" and _has_result(work.key):
             s3.delete_object(Bucket=PROCESSED_BUCKET, Key=work.key)
-        if _newest(work) == (work.version_id, work.etag):
+        if _lineage(_head(work.bucket, work.key)) == (work.version_id, work.etag):
             return outcome, str(rejected or "")
     raise Failure("still_changing")
 
@@ -483,30 +483,25 @@ def _process_newest(work: Work, remaining: Callable[[], int]) -> tuple[str, Reje
     return "processed", None
 
 
-def _lineage(answer: Any) -> tuple[str, str]:
-    """Return the version and the ETag in an answer of S3."""
-    return answer.get("VersionId", "null"), answer["ETag"].strip('"')
-
-
-def _newest(work: Work) -> tuple[str, str]:
-    """Return version and ETag of the newest raw version."""
+def _head(bucket: str, key: str) -> Any:
+    """Return what S3 tells of an object, None if there is none."""
     try:
-        return _lineage(s3.head_object(Bucket=work.bucket, Key=work.key))
+        return s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if _code(error) == "404":  # an answer to HEAD has only a number
-            return NO_VERSION
-        raise
-
-
-def _source_of_verdict(key: str) -> tuple[str, str] | None:
-    """Return version and ETag of what the verdict on a key is about, None if there is no verdict."""
-    try:
-        found = s3.head_object(Bucket=REJECTED_BUCKET, Key=key)["Metadata"]
-    except ClientError as error:
-        if _code(error) == "404":
             return None
         raise
-    return found.get("source-version-id", ""), found.get("source-etag", "")
+
+
+def _lineage(answer: Any) -> tuple[str, str]:
+    """Return the version and the ETag in an answer of S3, if there is one."""
+    return (answer.get("VersionId", "null"), answer["ETag"].strip('"')) if answer else NO_VERSION
+
+
+def _source(verdict: Any) -> tuple[str, str]:
+    """Return version and ETag of what a verdict is about, if there is one, by what S3 tells of it."""
+    metadata = verdict["Metadata"] if verdict else {}
+    return metadata.get("source-version-id", ""), metadata.get("source-etag", "")
 
 
 def _write_verdict(work: Work, rejected: Rejected) -> None:

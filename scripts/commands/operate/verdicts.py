@@ -50,7 +50,7 @@ def reason(body: bytes) -> str:
         return "unknown"
 
 
-def standing(pipeline: Pipeline, prefix: str = "") -> Iterator[Verdict]:
+def standing(pipeline: Pipeline) -> Iterator[Verdict]:
     """Yield the verdicts that stand, in order of their keys: those on the newest version of a file."""
 
     def of(key: str) -> Verdict | None:
@@ -59,6 +59,6 @@ def standing(pipeline: Pipeline, prefix: str = "") -> Iterator[Verdict]:
             return verdict
         return None
 
-    pages = pipeline.s3.get_paginator("list_objects_v2").paginate(Bucket=pipeline.rejected, Prefix=prefix)
+    pages = pipeline.s3.get_paginator("list_objects_v2").paginate(Bucket=pipeline.rejected)
     keys = (item["Key"] for page in pages for item in page.get("Contents", []))
     yield from (verdict for _, verdict in each(of, keys, THREADS) if verdict)
