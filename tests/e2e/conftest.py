@@ -243,6 +243,12 @@ class Pipeline:
 
         return wait_for(f"the verdict on {key}", on_version)
 
+    def depth(self, queue: str = "ingestion_queue_url") -> int:
+        """Return how many messages are in a queue, or out of it and not yet processed."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
     def await_failure(self) -> dict[str, Any]:
         """Wait for a message in the dead-letter queue, take it out and return it."""
 

@@ -211,13 +211,7 @@ def look_twice_a_second(aws: LocalAws, half_seconds: int) -> dict[str, Any]:
 
 def are_empty(both: dict[str, Pipeline]) -> bool:
     """Return whether no event waits for a function, or is in work, in a queue."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    for pipeline in both.values():
-        url = pipeline.outputs["ingestion_queue_url"]
-        attributes = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-        if any(attributes[name] != "0" for name in names):
-            return False
-    return True
+    return not any(pipeline.depth() for pipeline in both.values())
 
 
 def await_calm(both: dict[str, Pipeline], aws: LocalAws) -> None:

@@ -127,20 +127,13 @@ def test_log_groups_keep_14_days(both: dict[str, Pipeline]) -> None:
     }
 
 
-def waiting(pipeline: Pipeline) -> int:
-    """Return how many messages are in the ingestion queue, or out of it and not yet processed."""
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    answer = pipeline.sqs.get_queue_attributes(QueueUrl=pipeline.outputs["ingestion_queue_url"], AttributeNames=names)
-    return sum(int(answer["Attributes"][name]) for name in names)
-
-
 def test_s3_test_event_in_the_queue_is_acknowledged(both: dict[str, Pipeline]) -> None:
     prod = both["prod"]
     prod.sqs.send_message(
         QueueUrl=prod.outputs["ingestion_queue_url"],
         MessageBody=json.dumps({"Event": "s3:TestEvent", "Bucket": prod.raw}),
     )
-    wait_for("the test event to be taken", lambda: waiting(prod) == 0)
+    wait_for("the test event to be taken", lambda: prod.depth() == 0)
     prod.await_result("after-test.json", prod.upload("after-test.json", patients(1)))
 
 
@@ -190,7 +183,7 @@ def test_switching_modes_while_files_arrive_loses_none(both: dict[str, Pipeline]
             # A backlog: the queue feeds nobody until the next apply turns its mapping on again.
             mapping, *_ = dev.functions.list_event_source_mappings(FunctionName=dev.function)["EventSourceMappings"]
             dev.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-            wait_for("a backlog", lambda: waiting(dev) > 50)
+            wait_for("a backlog", lambda: dev.depth() > 50)
             switch("direct", "LambdaFunctionConfigurations")
         finally:
             stop.set()
@@ -198,7 +191,7 @@ def test_switching_modes_while_files_arrive_loses_none(both: dict[str, Pipeline]
             upload.result()
     for key, version in versions.items():
         dev.await_result(key, version)
-    assert waiting(dev) == 0
+    assert dev.depth() == 0
 
 
 def test_nothing_is_left_in_the_dead_letter_queue(pipeline: Pipeline) -> None:
