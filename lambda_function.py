@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import os
 import re
 import threading
 import time
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote_plus
 
 import boto3
+import botocore.session
 import msgspec
 from aws_lambda_powertools import Logger, Metrics
 from botocore.config import Config
@@ -33,7 +36,8 @@ from msgspec import UNSET, Meta, UnsetType
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
+    from concurrent.futures import Future
     from typing import Protocol
 
     from botocore.response import StreamingBody
@@ -52,6 +56,7 @@ MAX_ROUNDS = 5  # times that one event starts over because a newer version has a
 MAX_RESUMES = 5  # times that a download is taken up again without getting any further
 SIDE_BY_SIDE = 10  # objects of one invocation; the most that an event source mapping is set to hand over
 TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. Who waits for S3 by then is not waited for, and tried again
+LISTED_VERDICTS = 100  # of which a listing tells; to parse more would cost more than to ask for each of ten
 READ_BYTES = 256 * 1024  # one read
 AT_ONCE_BYTES = 256 * 1024  # decoded at once if no record is larger; below MAX_RECORD_BYTES. Fits the processor's cache
 READS_AHEAD = 8  # reads that may wait for the parser
@@ -70,15 +75,20 @@ SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "data-processor")
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "RetinaScanPipeline"), service=SERVICE)
-s3 = boto3.client(
+_session = botocore.session.get_session()
+_session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)  # none is looked at
+s3 = boto3.Session(botocore_session=_session).client(
     "s3",
     config=Config(
         connect_timeout=3,
         read_timeout=10,
         retries={"mode": "standard", "total_max_attempts": 4},
         max_pool_connections=2 * SIDE_BY_SIDE,  # for each object one, and one for what is asked aside
+        parameter_validation=False,  # they are strings; S3 judges them
+        user_agent=f"retina-scan-pipeline Boto3/{boto3.__version__}",  # else botocore builds one twice for each request
     ),
 )
+gc.freeze()  # what is loaded by now stays: nothing looks for garbage in it any more
 
 
 class Failure(Exception):  # noqa: N818 - not always an error of ours
@@ -404,8 +414,9 @@ def cut_down(batch: list[Record]) -> bytes:
 
 Object = tuple[str, str]  # its bucket and key
 NO_VERSION = ("", "")  # version and ETag of an object that does not exist
+_threads = ThreadPoolExecutor(SIDE_BY_SIDE)  # one for each object; they keep their decoders
 _aside = ThreadPoolExecutor(SIDE_BY_SIDE)  # for questions to S3 whose answers are not needed at once
-_large = threading.Lock()  # held by who reads a large object: two would take twice the memory
+_large = ThreadPoolExecutor(1)  # by which large objects are copied, in turn: two would take twice the memory
 
 
 class Work(msgspec.Struct):
@@ -433,12 +444,15 @@ class Work(msgspec.Struct):
         return {"ContentType": "application/json", "Metadata": metadata}
 
 
-def process_object(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
+def process_object(
+    work: Work, remaining: Callable[[], int], verdicts: Future[dict[str, Any]] | None = None
+) -> tuple[str, str]:
     """Bring the result and the verdict of a key up to its newest raw version.
 
     The last step asks whether the version just handled is still the newest. Whoever writes last, asks last: so no order
     of events, repeated or handled side by side, leaves behind what comes from an older one.
-    `remaining` tells how many milliseconds are left. Returns processed, rejected or gone, and why it is rejected.
+    `remaining` tells how many milliseconds are left; `verdicts` may answer the first question for verdicts.
+    Returns processed, rejected or gone, and why it is rejected.
     Raises Failure, ClientError, BotoCoreError.
     """
     if work.bucket in (PROCESSED_BUCKET, REJECTED_BUCKET):
@@ -446,17 +460,19 @@ def process_object(work: Work, remaining: Callable[[], int]) -> tuple[str, str]:
     while work.rounds < MAX_ROUNDS:
         work.rounds += 1
         _check_time(remaining)
-        verdict = _aside.submit(_head, REJECTED_BUCKET, work.key)  # while the file is read
+        if work.rounds > 1 or not verdicts:
+            verdicts = _aside.submit(_verdicts, [work.key])  # while the file is read
         try:
             outcome, rejected = _process_newest(work, remaining)
         except ClientError as error:
             if _code(error) == "NoSuchVersion":  # it was deleted while it was read
                 continue
             raise
+        verdict = verdicts.result().get(work.key)
         if rejected:
-            if _source(verdict.result()) != (work.version_id, work.etag):
+            if _source(verdict) != (work.version_id, work.etag):
                 _write_verdict(work, rejected)
-        elif verdict.result():
+        elif verdict:
             s3.delete_object(Bucket=REJECTED_BUCKET, Key=work.key)
         if outcome != "processed" and STALE_RESULTS == "remove" and _has_result(work.key):
             s3.delete_object(Bucket=PROCESSED_BUCKET, Key=work.key)
@@ -477,7 +493,11 @@ def _process_newest(work: Work, remaining: Callable[[], int]) -> tuple[str, Reje
         raise
     work.version_id, work.etag = _lineage(raw)
     try:
-        _copy(work, Download(work, raw["Body"], raw["ContentLength"]), remaining)
+        download = Download(work, raw["Body"], raw["ContentLength"])
+        if raw["ContentLength"] > READ_BYTES:
+            _copy_in_turn(work, download, remaining)
+        else:
+            _copy(work, download.pieces(), remaining)
     except Rejected as rejected:
         return "rejected", rejected.with_traceback(None)
     return "processed", None
@@ -491,6 +511,21 @@ def _head(bucket: str, key: str) -> Any:
         if _code(error) == "404":  # an answer to HEAD has only a number
             return None
         raise
+
+
+def _verdicts(keys: list[str]) -> dict[str, Any]:
+    """Return what S3 tells of the verdicts on keys, by key. Verdicts are rare: a listing rules most of them out."""
+    if len(keys) == 1:
+        return {keys[0]: _head(REJECTED_BUCKET, keys[0])}
+    listing = s3.list_objects_v2(
+        Bucket=REJECTED_BUCKET,
+        Prefix=os.path.commonprefix(keys),  # noqa: RUF071 - keys are no paths
+        StartAfter=min(keys)[:-1],
+        MaxKeys=LISTED_VERDICTS,
+    )
+    listed = [item["Key"] for item in listing.get("Contents", [])]
+    likely = [key for key in keys if key in listed or (listing["IsTruncated"] and key > listed[-1])]
+    return dict(zip(likely, _aside.map(partial(_head, REJECTED_BUCKET), likely), strict=True))
 
 
 def _lineage(answer: Any) -> tuple[str, str]:
@@ -524,9 +559,20 @@ def _has_result(key: str) -> bool:
     return [item["Key"] for item in listing.get("Contents", [])] == [key]
 
 
-def _copy(work: Work, download: Download, remaining: Callable[[], int]) -> None:
-    """Process one version: all of it is published, or nothing."""
-    with download.turn(remaining), contextlib.closing(download.pieces(remaining)) as pieces:
+def _copy_in_turn(work: Work, download: Download, remaining: Callable[[], int]) -> None:
+    """Copy a large object, when all before it are copied. Raises Failure when there is no time left for that."""
+    copy = _large.submit(lambda: _copy(work, download.pieces_ahead(remaining), remaining))
+    try:
+        copy.result(_seconds(remaining))
+    except TimeoutError:
+        if copy.cancel():
+            raise Failure("out_of_time") from None
+        copy.result()  # it has begun, and stops by itself
+
+
+def _copy(work: Work, pieces: Generator[bytes], remaining: Callable[[], int]) -> None:
+    """Process one version, which comes in pieces, the last one empty: all of it is published, or nothing."""
+    with contextlib.closing(pieces):
         framer, upload = Framer(), Upload(work)
         try:
             for data in pieces:
@@ -551,27 +597,8 @@ class Download:
         self._in_vain = 0  # resumptions since the last byte
         self._given_up = False
 
-    @contextlib.contextmanager
-    def turn(self, remaining: Callable[[], int]) -> Iterator[None]:
-        """Wait until no other large object is being read, then keep others waiting. Raises Failure when out of time."""
-        if self._size <= READ_BYTES:
-            yield
-            return
-        if not _large.acquire(timeout=_seconds(remaining)):
-            raise Failure("out_of_time")
-        try:
-            yield
-        finally:
-            _large.release()
-
-    def pieces(self, remaining: Callable[[], int]) -> Generator[bytes]:
-        """Read all of it, and last an empty piece. Raises Failure and what the SDK raises.
-
-        A large object is read by a thread, a few pieces ahead, so that network and parser work at the same time.
-        """
-        if self._size > READ_BYTES:
-            yield from self._pieces_ahead(remaining)
-            return
+    def pieces(self) -> Generator[bytes]:
+        """Read all of it, and last an empty piece. Raises Failure and what the SDK raises."""
         try:
             data = b"unread"
             while data:
@@ -580,14 +607,15 @@ class Download:
         finally:
             self._body.close()
 
-    def _pieces_ahead(self, remaining: Callable[[], int]) -> Iterator[bytes]:
+    def pieces_ahead(self, remaining: Callable[[], int]) -> Generator[bytes]:
+        """Read the same by a thread, a few pieces ahead, so that network and parser work at the same time."""
         thread = ThreadPoolExecutor(1, "download")
         reads = deque(thread.submit(self._read) for _ in range(READS_AHEAD))
         data = b"unread"
         try:
             while data:
                 first = reads.popleft()
-                if wait([first], _seconds(remaining)).not_done:
+                if not first.done() and wait([first], _seconds(remaining)).not_done:
                     raise Failure("out_of_time")
                 data = first.result()
                 reads.append(thread.submit(self._read))
@@ -747,34 +775,40 @@ def _decoded(key: str) -> str:
 
 
 def process(named: Iterable[Object], remaining: Callable[[], int]) -> dict[Object, Work]:
-    """Process objects side by side, as nearly all of their time is waiting for S3; log and count each.
+    """Process objects side by side, as nearly all of their time is waiting for S3; log and count them.
 
     Takes the objects, each once or more often, and `remaining`, which tells how many milliseconds are left.
     Returns the work that was done on each, with its outcome.
     """
-    threads = ThreadPoolExecutor(SIDE_BY_SIDE)
-    running = {threads.submit(_process, Work(*one), remaining): one for one in dict.fromkeys(named)}
+    some = dict.fromkeys(named)
+    keys = [key for _, key in some if _is_scan(key)]
+    verdicts = _aside.submit(_verdicts, keys) if keys else None
+    running = {_threads.submit(_process, Work(*one), remaining, verdicts): one for one in some}
     done = {}
     while running:
         # Who waits for S3 when time runs out is not waited for. All others stop by themselves.
         ended = wait(running, max(remaining() - TIME_MARGIN_MS // 2, 0) / 1000, FIRST_COMPLETED).done
         for future in [future for future in running if future in ended or not ended]:
             one = running.pop(future)
+            future.cancel()
             work = done[one] = future.result() if ended else Work(*one, outcome="failed", reason="out_of_time")
             _log(work)
-            _count(work)
-    threads.shutdown(wait=False, cancel_futures=True)
+    _count(done.values())
     return done
 
 
-def _process(work: Work, remaining: Callable[[], int]) -> Work:
+def _is_scan(key: str) -> bool:
+    return key.endswith(".json")  # as folder markers do not
+
+
+def _process(work: Work, remaining: Callable[[], int], verdicts: Future[dict[str, Any]] | None) -> Work:
     """Process one object; return the work, with its outcome."""
-    if not work.key.endswith(".json"):  # nor does a folder marker
+    if not _is_scan(work.key):
         work.outcome = "skipped"
         return work
     started = time.monotonic()
     try:
-        work.outcome, work.reason = process_object(work, remaining)
+        work.outcome, work.reason = process_object(work, remaining, verdicts)
     except Exception as error:  # noqa: BLE001 - none may escape: it would fail the whole batch, and may hold content
         work.outcome, work.reason = "failed", _reason(error)
     work.milliseconds = round((time.monotonic() - started) * 1000)
@@ -804,20 +838,24 @@ def _log(work: Work) -> None:
     log(told.pop("outcome"), **told)
 
 
-def _count(work: Work) -> None:
-    """Write the metrics of one object, by service, and for a rejected one by service and reason code as well."""
-    if work.outcome == "skipped":
-        return
-    metrics.add_metric(f"Files{work.outcome.capitalize()}", "Count", 1)
-    if work.outcome == "processed":
-        metrics.add_metric("RecordsProcessed", "Count", work.records)
-        metrics.add_metric("BytesRead", "Bytes", work.bytes_in)
-        metrics.add_metric("ProcessingTime", "Milliseconds", work.milliseconds)
-    if work.outcome == "rejected":
-        metrics.add_dimensions(service=SERVICE, reason=work.reason.partition(" ")[0])
-    if work.rounds > 1:
-        metrics.add_metric("Reprocessed", "Count", work.rounds - 1)
-    metrics.flush_metrics()
+def _count(done: Iterable[Work]) -> None:
+    """Write the metrics of objects: by service, and of rejected ones by service and reason code as well."""
+    by_reason = defaultdict(list)
+    for work in done:
+        if work.outcome != "skipped":
+            by_reason[work.reason.partition(" ")[0] if work.outcome == "rejected" else ""].append(work)
+    for reason, some in by_reason.items():
+        for work in some:
+            metrics.add_metric(f"Files{work.outcome.capitalize()}", "Count", 1)
+            if work.outcome == "processed":
+                metrics.add_metric("RecordsProcessed", "Count", work.records)
+                metrics.add_metric("BytesRead", "Bytes", work.bytes_in)
+                metrics.add_metric("ProcessingTime", "Milliseconds", work.milliseconds)
+            if work.rounds > 1:
+                metrics.add_metric("Reprocessed", "Count", work.rounds - 1)
+        if reason:
+            metrics.add_dimensions(service=SERVICE, reason=reason)
+        metrics.flush_metrics()
 
 
 # --- handler ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ MUTATED = (
     "xǁRejectedǁ*",
     *(f"x_{name}__mutmut_*" for name in ("_likely_separator", "_before_number")),
     *(f"x_{name}__mutmut_*" for name in ("_rejection", "cut_down", "process_object", "_process_newest", "_copy")),
-    *(f"x_{name}__mutmut_*" for name in ("_head", "_lineage", "_source", "_write_verdict", "_has_result")),
+    *(f"x_{name}__mutmut_*" for name in ("_head", "_lineage", "_source", "_write_verdict", "_has_result", "_verdicts")),
 )
 # Left out are tests that are slow, that tell by the clock, or that read the source, in which mutmut keeps all mutants.
 SETTINGS = """

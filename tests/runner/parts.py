@@ -165,8 +165,8 @@ OTHERS = by_name(
         "25 to 35 minutes",
         [
             ".venv/bench/bin/python tests/bench/run.py",
-            "PYTHONPATH=.:scripts .venv/bench/bin/python tests/bench/model.py",
-            ".venv/bench/bin/python tests/bench/batch.py",
+            "PYTHONPATH=.:scripts:scripts/planning .venv/bench/bin/python tests/bench/model.py",
+            ".venv/bench/bin/python tests/bench/versions.py",
         ],
         environments=(LOCAL_AWS, BENCH),
     ),

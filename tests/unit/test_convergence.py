@@ -10,7 +10,7 @@ import functools
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +64,7 @@ INVALID = b'[{"patient_id":"0","patient_name":"x"},{}]'
 STEPS = {  # of the handler: what each asks of S3
     "asking for the newest version last": "head raw",
     "looking for a verdict": "head rejected",
+    "listing the verdicts of a batch": "list rejected",
     "writing a verdict": "put rejected",
     "removing a verdict": "delete rejected",
     "looking for a result": "list processed",
@@ -74,11 +75,12 @@ STEPS = {  # of the handler: what each asks of S3
 class Invocation:
     """The handler at work, one request to S3 at a time. It is also the S3 client that the handler sees.
 
-    late: whether what is asked aside is asked when the answer is needed, or else at once. without: a step left out.
+    late: whether what is asked aside is asked when the answer is needed, or else at once. in_batch: whether it has more
+    objects to process. without: a step left out.
     """
 
-    def __init__(self, key: Key, late: bool = False, without: str = "") -> None:
-        self._key, self._late, self._without = key, late, STEPS.get(without)
+    def __init__(self, key: Key, late: bool = False, in_batch: bool = False, without: str = "") -> None:
+        self._key, self._late, self._in_batch, self._without = key, late, in_batch, STEPS.get(without)
         self._killed = False
         self.outcome = ""
         self._greenlet = greenlet(self._run)
@@ -86,7 +88,9 @@ class Invocation:
 
     def _run(self) -> None:
         try:
-            process_object(Work("raw", "scan.json"), lambda: 300_000)
+            keys = ["scan.json", "other.json"]
+            verdicts: Any = self.submit(lambda_function._verdicts, keys) if self._in_batch else None
+            process_object(Work("raw", "scan.json"), lambda: 300_000, verdicts)
             self.outcome = "done"
         except Killed:
             self.outcome = "killed"
@@ -119,6 +123,9 @@ class Invocation:
         answer = ask(*arguments)
         return SimpleNamespace(result=lambda: answer)
 
+    def map(self, ask: Callable[..., Any], arguments: Iterable[Any]) -> Any:
+        return map(ask, arguments)
+
     def get_object(self, **_: Any) -> dict[str, Any]:
         self._request("get raw")
         self._got, body = self._key.newest()
@@ -142,9 +149,9 @@ class Invocation:
         return {"VersionId": str(number), "ETag": f'"{number}"'}
 
     def list_objects_v2(self, Bucket: str, **_: Any) -> dict[str, Any]:
-        if self._request(f"list {Bucket}") or self._key.processed is None:
-            return {}
-        return {"Contents": [{"Key": "scan.json"}]}
+        if self._request(f"list {Bucket}") or getattr(self._key, Bucket) is None:
+            return {"IsTruncated": False}
+        return {"Contents": [{"Key": "scan.json"}], "IsTruncated": False}
 
     def put_object(self, Bucket: str, Body: bytes, Metadata: dict[str, str], **_: Any) -> None:
         if self._request(f"put {Bucket}"):
@@ -227,7 +234,8 @@ def settle(choices: list[int], without: str = "") -> tuple[Key, list[Any]]:
                     key.write(INVALID if what == "invalid" else None)
                 events += removes or what != "delete"
             case ["start"]:
-                running.append(Invocation(key, late=bool(choice // 7 % 2), without=without))
+                late, in_batch = bool(choice // 7 % 2), (False, True, bool(choice // 14 % 2))[sum(choices) % 3]
+                running.append(Invocation(key, late, in_batch, without))
                 events -= 1
             case ["repeat"]:
                 events, repeats = events + 1, repeats - 1
@@ -254,7 +262,7 @@ def check(key: Key, valid: list[Any]) -> None:
         assert key.rejected == number if newest else key.rejected != number
 
 
-def read(download: Any, _: Any) -> Iterator[bytes]:
+def read(download: Any) -> Iterator[bytes]:
     while data := download._body.read(64):
         yield data
     yield b""

@@ -248,17 +248,47 @@ def test_the_files_of_a_batch_are_processed_side_by_side(
     assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
 
 
+@pytest.mark.parametrize("listed", [1, 2, 100])
+def test_the_verdicts_of_a_batch_are_found_by_one_listing(
+    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch, listed: int
+) -> None:
+    keys = ["in/a.json", "in/b.json", "in/c d.json", "in/z.json"]
+    put(s3, *keys, body=BAD)
+    assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
+    asked = list[str]()
+    for name in ("head_object", "list_objects_v2"):
+        ask = getattr(s3, name)
+
+        def count(ask: Any = ask, name: str = name, **request: Any) -> Any:
+            if request["Bucket"] == "rejected":
+                asked.append(request.get("Key") or name)
+            return ask(**request)
+
+        monkeypatch.setattr(s3, name, count)
+    monkeypatch.setattr(lambda_function, "LISTED_VERDICTS", listed)
+    keys[3:] = ["in/y.json"]
+    put(s3, *keys)
+    assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
+    assert sorted(asked) == [*keys[: None if listed < 3 else 3], "list_objects_v2"]
+    assert [item["Key"] for item in s3.list_objects_v2(Bucket="rejected")["Contents"]] == ["in/z.json"]
+    asked.clear()
+    monkeypatch.setattr(lambda_function, "LISTED_VERDICTS", 100)
+    assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
+    assert asked == ["list_objects_v2"]
+
+
 def test_large_files_are_processed_one_after_the_other(
     s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [f"{n}.json" for n in range(5)]
     put(s3, *keys)
-    copied, most = list[str](), list[int]()
+    copied, most, threads = list[str](), list[int](), set[int]()
     finish = lambda_function.Upload.finish
 
     def count(upload: Any) -> None:
         copied.append(upload._work.key)
         most.append(len(copied))
+        threads.add(threading.get_ident())
         finish(upload)
         copied.remove(upload._work.key)
 
@@ -266,14 +296,18 @@ def test_large_files_are_processed_one_after_the_other(
     monkeypatch.setattr(lambda_function, "READ_BYTES", len(ONE) - 1)
     assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
     assert most == [1] * len(keys)
+    assert len(threads) == 1  # each thread would keep memory of its own for the parts of a large file
 
 
 def test_a_large_file_waits_for_its_turn_no_longer_than_there_is_time(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(s3, "scan.json")
     monkeypatch.setattr(lambda_function, "READ_BYTES", len(ONE) - 1)
-    with lambda_function._large:
-        soon = Context(lambda: lambda_function.TIME_MARGIN_MS + 1)
-        assert failed(lambda_handler(batch(notification("scan.json")), soon)) == ["m0"]
+    other_file_is_done = threading.Event()
+    lambda_function._large.submit(other_file_is_done.wait)
+    soon = Context(lambda: lambda_function.TIME_MARGIN_MS + 1)
+    assert failed(lambda_handler(batch(notification("scan.json")), soon)) == ["m0"]
+    other_file_is_done.set()
+    lambda_function._large.submit(int).result()
     assert processed(s3, "scan.json") is None
 
 
@@ -333,18 +367,23 @@ def metrics_of(capsys: Any) -> list[dict[str, Any]]:
 
 def test_files_are_counted(s3: Any, context: Context, capsys: Any) -> None:
     put(s3, "scan.json", body=b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":"Bob"}]')
+    put(s3, "short.json")
     put(s3, "bad.json", body=BAD)
-    lambda_handler(notification("scan.json", "gone.json"), context)
-    gone, done = sorted(metrics_of(capsys), key=lambda metrics: "FilesProcessed" in metrics)
-    assert (done["FilesProcessed"], done["RecordsProcessed"], done["BytesRead"]) == ([1.0], [2.0], [81.0])
-    assert done["ProcessingTime"][0] >= 0
+    lambda_handler(notification("scan.json", "short.json", "gone.json", "skipped.txt"), context)
+    (done,) = metrics_of(capsys)
+    assert (done["FilesProcessed"], sorted(done["RecordsProcessed"])) == ([1.0, 1.0], [1.0, 2.0])
+    assert sorted(done["BytesRead"]) == [len(ONE), 81.0]
+    assert all(milliseconds >= 0 for milliseconds in done["ProcessingTime"])
     assert {"Name": "ProcessingTime", "Unit": "Milliseconds"} in done["_aws"]["CloudWatchMetrics"][0]["Metrics"]
-    assert gone["FilesGone"] == [1.0]
+    assert done["FilesGone"] == [1.0]
     assert done["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
     assert "Reprocessed" not in done
-    lambda_handler(notification("bad.json"), context)
-    (rejected,) = metrics_of(capsys)
-    assert (rejected["FilesRejected"], rejected["reason"]) == ([1.0], "missing_field")
+    put(s3, "worse.json", body=BAD)
+    put(s3, "empty.json", body=b"")
+    lambda_handler(notification("bad.json", "worse.json", "empty.json", "scan.json"), context)
+    *others, rejected = sorted(metrics_of(capsys), key=lambda metrics: metrics.get("reason", ""))
+    assert [len(metrics.get("FilesRejected", [])) for metrics in others] == [0, 1]
+    assert (rejected["FilesRejected"], rejected["reason"]) == ([1.0, 1.0], "missing_field")
     assert rejected["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"], ["service", "reason"]]
     with pytest.raises(Failure):
         lambda_handler(notification("scan.json", bucket="processed"), context)

@@ -50,6 +50,8 @@ class Proxy(BaseHTTPRequestHandler):
 
     def _kind(self) -> str:
         query = self.path.partition("?")[2]
+        if self.path.startswith("/rejected?"):
+            return "list verdicts"
         if self.path.startswith("/rejected/"):
             return {"HEAD": "look for a verdict", "PUT": "write it", "DELETE": "remove it"}[self.command]
         if self.command == "POST":
@@ -248,6 +250,19 @@ def test_a_verdict_is_there_in_the_end_or_gone_whatever_fails_on_the_way(
     break_next(s3, "", "", 0)
     assert lambda_handler(batch(notification("scan.json")), context) == {"batchItemFailures": []}
     assert bool(verdict(s3, "scan.json")) == (request_ != "remove it")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_batch_comes_again_if_nobody_tells_of_its_verdicts(s3: Any, context: Context, fault: str) -> None:
+    s3.put_object(Bucket="raw", Key="a.json", Body=SMALL)
+    s3.put_object(Bucket="raw", Key="b.json", Body=BAD)
+    events = batch(notification("a.json"), notification("b.json"))
+    break_next(s3, "list verdicts", fault, 1000)
+    assert failed(lambda_handler(events, context)) == ["m0", "m1"]
+    assert verdict(s3, "b.json") is None
+    break_next(s3, "list verdicts", fault, 0 if fault == "denied" else 1)
+    assert failed(lambda_handler(events, context)) == []
+    assert verdict(s3, "b.json")
 
 
 def test_an_answer_that_begins_elsewhere_is_not_taken_for_the_rest(s3: Any, context: Context) -> None:

@@ -333,7 +333,7 @@ class Reads:
 
 
 def read_ahead(body: Any, remaining: int = 300_000) -> Any:
-    return Download(Work("raw", "scan.json"), body, lambda_function.READ_BYTES + 1).pieces(lambda: remaining)
+    return Download(Work("raw", "scan.json"), body, lambda_function.READ_BYTES + 1).pieces_ahead(lambda: remaining)
 
 
 def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
