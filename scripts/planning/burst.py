@@ -1,7 +1,7 @@
 """Simulate a burst of uploads in queue mode, second by second, within AWS's limits, and say what it comes to.
 
 Uploads come as fast as they are sent and S3 takes them; S3 tells the queue of them a little later; the event source
-mapping adds invocations while messages wait; each invocation works on one file after the other, as fast as S3 lets it.
+mapping adds invocations while messages wait; each invocation works on full batches, as fast as S3 lets it.
 Files are counted, not followed: parts of one may be done in a second. The oldest message is taken first, which SQS
 mostly does but does not promise. Nothing fails.
 """
@@ -17,11 +17,11 @@ from capacity import (
     BATCHES_PER_SECOND,
     FIRST_BATCHES,
     S3_WRITES,
+    batch_seconds,
     drain_seconds,
     duration,
     number,
     s3_files_per_second,
-    seconds_per_file,
     whole,
 )
 
@@ -45,8 +45,8 @@ class Burst:
 
     @property
     def seconds_per_file(self) -> float:
-        """How long the function works on one file."""
-        return seconds_per_file(self.megabytes, self.memory)
+        """How long the function works on one file of a full batch."""
+        return batch_seconds(self.megabytes, self.memory) / BATCH
 
     @property
     def uploads_per_second(self) -> float:
@@ -150,7 +150,7 @@ def main() -> None:
     burst = Burst(**chosen)
     print(
         f"{burst.files:,} files of {burst.megabytes:g} MB, sent within {duration(60 * burst.minutes)}: S3 takes "
-        f"{burst.uploads_per_second:,.0f} a second, the function {burst.seconds_per_file:.2f} s for each.\n"
+        f"{burst.uploads_per_second:,.0f} a second, the function {burst.seconds_per_file * BATCH:.2f} s for a batch.\n"
     )
     print(table(burst, concurrencies))
 

@@ -32,6 +32,7 @@ REQUESTS = 3  # for a file, in turn: read it, write its result, look whether it 
 READS = 2  # of those, of the raw bucket
 TIME_MARGIN_SECONDS = 10  # the function stops by itself so long before its time is up
 BATCH = 10  # messages that one invocation gets from the queue, one file each
+SMALL_MB = 0.262  # files up to this size are processed side by side, larger ones one after the other
 DELIVERIES = 5  # of a message, before it goes to the dead-letter queue
 
 SECONDS_PER_DAY, DAYS_PER_MONTH = 24 * 3600, 30
@@ -64,6 +65,12 @@ class Load:
         """How long the function works on one file."""
         return self.seconds or seconds_per_file(self.megabytes, self.memory)
 
+    @property
+    def batch_seconds(self) -> float:
+        """How long the function works on a full batch of files from the queue."""
+        slower = self.seconds_per_file / seconds_per_file(self.megabytes, self.memory)
+        return slower * batch_seconds(self.megabytes, self.memory)
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -84,6 +91,18 @@ def seconds_per_file(megabytes: float, memory: float) -> float:
     processor = min(memory / VCPU_MB, 1)
     per_megabyte = max(CPU_SECONDS_PER_MB / processor, 1 / READ_MB_PER_SECOND) + cost.RESULT_SHARE / WRITE_MB_PER_SECOND
     return REQUESTS * REQUEST_SECONDS + CPU_SECONDS_PER_FILE / processor + megabytes * per_megabyte
+
+
+def batch_seconds(megabytes: float, memory: float) -> float:
+    """Return how many seconds the function takes for a full batch of files of that size, with that much memory in MiB.
+
+    For small files it waits for S3 at the same time. Large ones are read and written in turn; only the requests before
+    and after that are sent for all of them at once.
+    """
+    in_turn = seconds_per_file(megabytes, memory) - REQUESTS * REQUEST_SECONDS
+    if megabytes > SMALL_MB:
+        in_turn += REQUEST_SECONDS
+    return seconds_per_file(megabytes, memory) + (BATCH - 1) * in_turn
 
 
 def largest_megabytes(seconds: float, memory: float) -> float:
@@ -128,7 +147,8 @@ def recommended_memory(megabytes: float) -> int:
 def limits(load: Load) -> list[Limit]:
     """Return what could run out, the scarcest first."""
     queue, files_per_second = load.mode == "queue", load.files_per_second * load.peak
-    invocations, seconds = files_per_second * load.seconds_per_file, load.timeout - TIME_MARGIN_SECONDS
+    seconds = load.timeout - TIME_MARGIN_SECONDS
+    invocations = files_per_second * (load.batch_seconds / BATCH if queue else load.seconds_per_file)
     slow_down = "S3 answers 503 until it has divided the prefix, and the SDK tries again"
     longer = f"raise timeout_seconds, up to {LONGEST_SECONDS}, or memory_mb, up to {VCPU_MB}"
     found = [
@@ -170,7 +190,7 @@ def limits(load: Load) -> list[Limit]:
         found.append(
             Limit(
                 f"timeout_seconds for {BATCH} files",
-                BATCH * load.seconds_per_file / seconds,
+                load.batch_seconds / seconds,
                 f"full batches are not finished; what {DELIVERIES} of them do not reach ends in the dead-letter queue",
                 f"lower batch_size; or {longer}",
             )
@@ -205,16 +225,16 @@ def answer(load: Load) -> str:
     at_once = load.files_per_second * seconds
     latency = f"{duration(seconds)} after S3 tells of the file, which takes seconds, at times a minute"
     if load.mode == "queue":
-        latency += f"; {duration(min(BATCH * seconds, load.timeout))} at the end of a full batch"
-    rows = [
-        ("one file", duration(seconds)),
-        ("at once", f"{count(at_once)} invocations on average, {count(at_once * load.peak)} at the peak"),
-        ("latency", latency),
-    ]
+        latency += f"; {duration(min(load.batch_seconds, load.timeout))} in a full batch"
+    invocations = f"{count(at_once)} invocations on average, {count(at_once * load.peak)} at the peak"
+    if load.mode == "queue":
+        full_batches = load.files_per_second * load.peak * load.batch_seconds / BATCH
+        invocations += f", {count(full_batches)} with full batches"
+    rows = [("one file", duration(seconds)), ("at once", invocations), ("latency", latency)]
     if load.mode == "queue":
         concurrency = min(load.maximum_concurrency, load.account_concurrency)
         s3_rate = s3_files_per_second(load.megabytes, load.prefixes)
-        drain = drain_seconds(load.files_per_day, seconds, concurrency, s3_rate)
+        drain = drain_seconds(load.files_per_day, load.batch_seconds / BATCH, concurrency, s3_rate)
         rows.append(("backlog", f"{duration(drain)} for all files of a day, if they come in one moment"))
     rows.append(("cost", f"US$ {dollars_per_month(load):,.2f} a month"))
     if load.seconds is None:

@@ -17,7 +17,7 @@ import capacity
 import cost
 import pytest
 from burst import Burst, Second, closed_form_seconds, simulate
-from capacity import Limit, Load, drain_seconds, duration, limits, seconds_per_file
+from capacity import Limit, Load, batch_seconds, drain_seconds, duration, limits, seconds_per_file
 
 import lambda_function
 
@@ -47,13 +47,28 @@ def test_a_file_by_hand() -> None:
     assert seconds_per_file(100, 10_240) == seconds_per_file(100, 1769)
 
 
+def test_a_batch_by_hand() -> None:
+    # Small files wait for S3 together. Each further one adds its work, and the writing of 0.05 MB.
+    assert batch_seconds(0.1, 1769) == pytest.approx(0.3 + 10 * (0.005 + 0.1 / 85 + 0.05 / 45))
+    # Each large one adds the wait for its own result to be written as well.
+    assert batch_seconds(100, 1769) == pytest.approx(0.2 + 10 * (0.1 + 0.005 + 100 / 85 + 50 / 45))
+    assert round(lambda_function.READ_BYTES / 1e6, 3) == capacity.SMALL_MB
+    assert Load(1, 1, seconds=2 * seconds_per_file(1, 1024)).batch_seconds == pytest.approx(2 * batch_seconds(1, 1024))
+
+
+def test_a_million_small_files_cost_a_quarter_of_what_they_would_one_after_the_other() -> None:
+    assert batch_seconds(0.1, 1024) / capacity.BATCH < seconds_per_file(0.1, 1024) / 4
+
+
 def test_a_day_by_hand() -> None:
     load = Load(files_per_day=864_000, megabytes=1, mode="queue", seconds=0.5)
     assert load.files_per_second == 10
     answer = capacity.answer(load)
     assert "one file     0.50 s\n" in answer
-    assert "at once      5 invocations on average, 50 at the peak\n" in answer
-    assert "first limit  maximum_concurrency of 10: 500% of it at the peak\n" in answer
+    full = 23  # a full batch takes 2.3 s: the 1.5 s of the model, slowed down as one file is
+    assert load.batch_seconds == pytest.approx(2.3, abs=0.01)
+    assert f"at once      5 invocations on average, 50 at the peak, {full} with full batches\n" in answer
+    assert f"first limit  maximum_concurrency of 10: {10 * full}% of it at the peak\n" in answer
 
 
 def test_dollars_by_hand() -> None:
@@ -98,8 +113,9 @@ def test_each_limit_can_be_the_first_and_is_full_at_its_figure() -> None:
     assert full(first(files_per_day=100 * day, megabytes=1, peak=1, seconds=10), "1,000 invocations of the account")
     assert full(first(files_per_day=1, megabytes=1, seconds=290), "timeout_seconds")
     queue: dict[str, Any] = {"mode": "queue", "megabytes": 1}
-    assert full(first(files_per_day=day, peak=2, seconds=5, **queue), "maximum_concurrency of 10")
-    assert full(first(files_per_day=1, seconds=29, **queue), "timeout_seconds for 10 files")
+    ratio = seconds_per_file(1, 1024) / batch_seconds(1, 1024)
+    assert full(first(files_per_day=2 * day, peak=1, seconds=50 * ratio, **queue), "maximum_concurrency of 10")
+    assert full(first(files_per_day=1, seconds=290 * ratio, **queue), "timeout_seconds for 10 files")
     assert first(files_per_day=1, seconds=300, **queue).name == "timeout_seconds"
 
 
@@ -170,14 +186,13 @@ def test_uploads_that_come_slowly_do_not_wait() -> None:
     assert len(history) == pytest.approx(600, abs=burst.NOTICE_SECONDS + 2)
     assert max(second.waiting for second in history) < 1
     assert max(second.oldest for second in history) == 0
-    # Ten files a second, a third of a second each.
-    assert max(second.invocations for second in history) == pytest.approx(3.33, abs=0.01)
+    assert max(second.invocations for second in history) == pytest.approx(batch_seconds(1, 1024), abs=0.01)
 
 
 def test_the_oldest_message_by_hand() -> None:
-    # 60 files in a minute, one at a time, 2 seconds each: the last comes after a minute and is done after two.
-    one = replace(Burst(60, minutes=1, maximum_concurrency=1), megabytes=(2 - seconds_per_file(0, 1024)) / 0.02492)
-    assert one.seconds_per_file == pytest.approx(2, abs=0.001)
+    # 60 files in a minute, 2 seconds each: the last comes after a minute and is done after two.
+    one = replace(Burst(60, minutes=1, maximum_concurrency=1), megabytes=75)
+    assert one.seconds_per_file == pytest.approx(2, abs=0.01)
     history = simulate(one)
     assert len(history) == pytest.approx(2 + 120, abs=2)
     assert max(second.oldest for second in history) == pytest.approx(60, abs=2)
@@ -259,7 +274,9 @@ def test_the_documented_text_has_the_figures_of_the_model() -> None:
     default, longest = (capacity.largest_megabytes(seconds, 1024) / 1000 for seconds in (300, 900))
     assert f"300 seconds at {default:.1f} GB and 900 seconds at\n{longest:.1f} GB" in SCALING
     assert f"{default / 10:.1f} GB by default" in SCALING
-    assert f"From about {round(2750 * seconds_per_file(1, 1024), -2):.0f} at once on" in SCALING
+    assert f"From about {round(2750 * batch_seconds(1, 1024) / 10, -2):.0f} at once on" in SCALING
+    million = 1e6 * batch_seconds(0.1, 1024) / 10 * cost.LAMBDA_GB_SECOND
+    assert f"0.1 MB cost {million:.2f} dollars of function time" in SCALING
     assert f"| processor time for a MB | {1000 * capacity.CPU_SECONDS_PER_MB:g} ms |" in SCALING
     assert f"| processor time for a file | {1000 * capacity.CPU_SECONDS_PER_FILE:g} ms |" in SCALING
 
