@@ -30,7 +30,7 @@ FAULTS = {"late": 0.2, "throttled": 0.02, "server_error": 0.01, "cut_off": 0.02,
 TWICE = 0.1  # share of the notifications
 LATE_SECONDS = 3.0  # at most
 REDELIVERY_SECONDS = 1.0
-AT_ONCE = 10  # invocations of a function
+AT_ONCE = 6  # invocations of a function: two processors do not do more, and each takes memory
 DIED = "Worker process died"  # what the emulator says of a process that was killed at work
 
 type Message = dict[str, Any]
