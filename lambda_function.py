@@ -20,6 +20,8 @@ import re
 import threading
 import time
 import traceback
+import zlib
+from base64 import b64encode
 from collections import defaultdict, deque
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
@@ -550,7 +552,17 @@ def _write_verdict(work: Work, rejected: Rejected) -> None:
         "rejected_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     body = msgspec.json.encode(verdict) + b"\n"
-    s3.put_object(Bucket=REJECTED_BUCKET, Key=work.key, Body=body, **work.headers())
+    _put(REJECTED_BUCKET, work.key, body, work.headers())
+
+
+def _put(bucket: str, key: str, body: bytes, headers: dict[str, Any]) -> None:
+    """Write an object. Object lock demands a checksum, which not every boto3 that Lambda may bring sends by itself."""
+    s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumCRC32=_checksum(body), **headers)
+
+
+def _checksum(body: bytes) -> str:
+    """Return the checksum of what is sent, by which S3 refuses it if it is damaged on the way."""
+    return b64encode(zlib.crc32(body).to_bytes(4)).decode()
 
 
 def _has_result(key: str) -> bool:
@@ -680,7 +692,7 @@ class Upload:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._buffer: Any = bytearray()  # which the SDK takes, but not its type stubs
+        self._buffer = bytearray()
         self._upload_id = ""
         self._parts: list[CompletedPartTypeDef] = []
 
@@ -707,7 +719,7 @@ class Upload:
         else:
             headers = self._work.headers()
             headers["Metadata"]["record-count"] = str(work.records)  # for a multipart upload it is known too late
-            s3.put_object(Bucket=PROCESSED_BUCKET, Key=work.key, Body=self._buffer, **headers)
+            _put(PROCESSED_BUCKET, work.key, bytes(self._buffer), headers)
 
     def abort(self) -> None:
         """Drop the parts. What cannot be dropped now, the bucket's lifecycle rule removes."""
@@ -724,12 +736,22 @@ class Upload:
     def _send_part(self) -> None:
         key, number = self._work.key, len(self._parts) + 1
         if not self._upload_id:
-            created = s3.create_multipart_upload(Bucket=PROCESSED_BUCKET, Key=key, **self._work.headers())
+            # S3 takes checksums of parts at the end only of an upload that was begun with them.
+            created = s3.create_multipart_upload(
+                Bucket=PROCESSED_BUCKET, Key=key, ChecksumAlgorithm="CRC32", **self._work.headers()
+            )
             self._upload_id = created["UploadId"]
+        body = bytes(self._buffer)
+        checksum = _checksum(body)
         part = s3.upload_part(
-            Bucket=PROCESSED_BUCKET, Key=key, UploadId=self._upload_id, PartNumber=number, Body=self._buffer
+            Bucket=PROCESSED_BUCKET,
+            Key=key,
+            UploadId=self._upload_id,
+            PartNumber=number,
+            Body=body,
+            ChecksumCRC32=checksum,
         )
-        self._parts.append({"PartNumber": number, "ETag": part["ETag"]})
+        self._parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": checksum})
         self._buffer.clear()
 
 

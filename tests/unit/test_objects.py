@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import io
 import json
+import re
 import threading
+import zlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +66,34 @@ def test_a_large_object_is_sent_in_parts_with_the_same_content(s3: Any) -> None:
     assert result["ContentType"] == "application/json"
     assert result["Metadata"]["source-version-id"] == version
     assert work.bytes_out == len(text)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("records", [1, 1000, None])
+def test_all_that_is_written_carries_its_checksum(s3: Any, records: int | None) -> None:
+    """As S3 demands it of parts, and of any object in a bucket with object lock, whatever the SDK sends by itself."""
+    sent = list[Any]()
+
+    def note(request: Any, **_: Any) -> None:
+        body = request.body.getvalue() if isinstance(request.body, io.BytesIO) else request.body
+        sent.append((request.method, request.headers, body))
+
+    s3.put_object(Bucket="raw", Key="scan.json", Body=many(records) if records else b"{}")
+    s3.meta.events.register("before-send.s3", note, unique_id="note")
+    run()
+    s3.meta.events.unregister("before-send.s3", unique_id="note")
+    written = [(headers, body) for method, headers, body in sent if method == "PUT"]
+    assert len(written) == (2 if records == 1000 else 1)
+    checksums = [base64.b64encode(zlib.crc32(body).to_bytes(4)) for _, body in written]
+    assert [headers["x-amz-checksum-crc32"] for headers, _ in written] == checksums
+    assert all("x-amz-trailer" not in headers for headers, _ in written)
+    posts = [(headers, body) for method, headers, body in sent if method == "POST"]
+    if records == 1000:
+        (begun, _), (_, completed) = posts
+        assert begun["x-amz-checksum-algorithm"] == b"CRC32"
+        assert re.findall(rb"<ChecksumCRC32>(.*?)</ChecksumCRC32>", completed) == checksums
+    else:
+        assert not posts
 
 
 def test_a_file_without_records_gives_an_empty_array(s3: Any) -> None:
