@@ -8,7 +8,7 @@ locals {
 
   policies_of_role = {
     plan  = ["read"]
-    apply = ["read", "data", "function", "network"]
+    apply = ["read", "data", "function", "monitoring", "network"]
   }
 
   roles = merge([for name in local.deployed : {

@@ -56,7 +56,7 @@ locals {
       ] },
       # The synthetic file that a deploy uploads, waits for and removes.
       { sid = "SmokeTest", resources = [for bucket in arn.data_buckets : "${bucket}/smoke-test/*"], actions = [
-        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectVersion", "s3:PutObject",
+        "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject",
       ] },
       { sid = "SmokeTestKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [local.keys], conditions = concat(local.own[name], [
         ["StringEquals", "kms:ViaService", "s3.${var.region}.amazonaws.com"],
@@ -71,16 +71,20 @@ locals {
         ["Null", "kms:ResourceAliases", "true"],
       ]) },
       { sid = "ManageKey", resources = [local.keys], conditions = local.own[name], actions = [
-        "kms:CreateAlias", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:PutKeyPolicy", "kms:TagResource",
-        "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+        "kms:CreateAlias", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:TagResource", "kms:UntagResource",
+        "kms:UpdateAlias", "kms:UpdateKeyDescription",
       ] },
+      # Never a policy that locks everybody out, which is as final as a deletion.
+      { sid = "SetKeyPolicy", actions = ["kms:PutKeyPolicy"], resources = [local.keys], conditions = concat(local.own[name], [
+        ["BoolIfExists", "kms:BypassPolicyLockoutSafetyCheck", "false"],
+      ]) },
       { sid = "NameKey", actions = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"], resources = [arn.key_alias] },
       { sid = "ManageQueues", resources = arn.queues, actions = [
         "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue", "sqs:UntagQueue",
       ] },
     ] : row if contains(var.disposable_environments, name) || !contains(["EmptyBuckets", "DeleteKey"], row.sid)]
 
-    # Function, role, log, alarms.
+    # Function, role, log.
     function = [
       { sid = "ManageFunction", resources = [arn.function, "${arn.function}:*"], actions = [
         "lambda:AddPermission", "lambda:CreateAlias", "lambda:CreateFunction", "lambda:DeleteAlias", "lambda:DeleteFunction",
@@ -115,11 +119,19 @@ locals {
         "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource",
         "logs:UntagResource",
       ] },
+    ]
+
+    # Alarms, and who is told of them.
+    monitoring = [
       { sid = "ManageTopics", resources = arn.topics, actions = [
         "sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
       ] },
       { sid = "ManageAlarms", resources = arn.alarms, actions = [
-        "cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource",
+        "cloudwatch:DeleteAlarms", "cloudwatch:TagResource", "cloudwatch:UntagResource",
+      ] },
+      # An alarm can also stop and terminate instances. These only tell their topic.
+      { sid = "SetAlarms", actions = ["cloudwatch:PutMetricAlarm"], resources = arn.alarms, conditions = [
+        ["ForAllValues:StringEquals", "cloudwatch:AlarmActions", arn.topics],
       ] },
       { sid = "ManageDashboard", actions = ["cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"], resources = [arn.dashboard] },
       # AWS knows no ARN for a subscription or a saved query.
@@ -165,8 +177,10 @@ locals {
         "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
       ] },
       { sid = "UseKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [local.keys], conditions = concat(local.own[name], [
-        # Lambda: the function's own variables.
-        ["StringEquals", "kms:ViaService", [for service in ["lambda", "s3", "sqs"] : "${service}.${var.region}.amazonaws.com"]],
+        ["StringEquals", "kms:ViaService", [for service in ["s3", "sqs"] : "${service}.${var.region}.amazonaws.com"]],
+      ]) },
+      { sid = "ReadOwnVariables", actions = ["kms:Decrypt"], resources = [local.keys], conditions = concat(local.own[name], [
+        ["StringLike", "kms:EncryptionContext:aws:lambda:FunctionArn", [arn.function, "${arn.function}:*"]],
       ]) },
       # Neither traces nor the interfaces that Lambda makes for the function have names to foresee.
       { sid = "TracesAndInterfaces", resources = ["*"], actions = [

@@ -57,7 +57,7 @@ run "trust" {
     error_message = "The roles trust tokens of another issuer or for another audience."
   }
   assert {
-    condition     = jsonencode({ for key, role in local.roles : key => sort([for attachment in values(local.attachments) : attachment.policy if attachment.role == key]) }) == jsonencode({ dev-apply = ["dev-data", "dev-function", "dev-network", "dev-read"], dev-plan = ["dev-read"], prod-apply = ["prod-data", "prod-function", "prod-network", "prod-read"], prod-plan = ["prod-read"] })
+    condition     = jsonencode({ for key, role in local.roles : key => sort([for attachment in values(local.attachments) : attachment.policy if attachment.role == key]) }) == jsonencode({ dev-apply = ["dev-data", "dev-function", "dev-monitoring", "dev-network", "dev-read"], dev-plan = ["dev-read"], prod-apply = ["prod-data", "prod-function", "prod-monitoring", "prod-network", "prod-read"], prod-plan = ["prod-read"] })
     error_message = "A role has another environment's permissions, or a plan may change things."
   }
 }
@@ -181,8 +181,16 @@ run "role_of_the_function" {
         Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
         Condition = { StringEquals = {
           "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes"
-          "kms:ViaService"              = ["lambda.us-east-1.amazonaws.com", "s3.us-east-1.amazonaws.com", "sqs.us-east-1.amazonaws.com"]
+          "kms:ViaService"              = ["s3.us-east-1.amazonaws.com", "sqs.us-east-1.amazonaws.com"]
         } }
+      },
+      {
+        Sid      = "ReadOwnVariables", Effect = "Allow", Action = "kms:Decrypt"
+        Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
+        Condition = {
+          StringEquals = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes" }
+          StringLike   = { "kms:EncryptionContext:aws:lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:*"] }
+        }
       },
       {
         Sid = "TracesAndInterfaces", Effect = "Allow", Resource = "*"
@@ -207,13 +215,13 @@ run "objects" {
       dev = [
         "WriteState \"s3:PutObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate\"",
         "LockState [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"] \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate.tflock\"",
-        "SmokeTest [\"s3:PutObject\",\"s3:GetObjectVersion\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-processed-data-????????/smoke-test/*\"]",
+        "SmokeTest [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-processed-data-????????/smoke-test/*\"]",
         "EmptyBuckets [\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-rejected-????????/*\",\"arn:aws:s3:::eyes-raw-data-????????/*\",\"arn:aws:s3:::eyes-processed-data-????????/*\",\"arn:aws:s3:::eyes-access-log-????????/*\"]",
       ]
       prod = [
         "WriteState \"s3:PutObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate\"",
         "LockState [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObject\"] \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/prod/terraform.tfstate.tflock\"",
-        "SmokeTest [\"s3:PutObject\",\"s3:GetObjectVersion\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-prod-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-prod-processed-data-????????/smoke-test/*\"]",
+        "SmokeTest [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-prod-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-prod-processed-data-????????/smoke-test/*\"]",
       ]
     })
     error_message = "A deploy may read or change other objects than its state, its smoke test's and, where it may empty buckets, theirs: ${aws_iam_policy.github["dev-data"].policy} ${aws_iam_policy.github["prod-data"].policy}"
@@ -223,6 +231,16 @@ run "objects" {
       for statement in jsondecode(aws_iam_policy.github["${environment}-data"].policy).Statement : statement.Sid if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion")
     ] }) == jsonencode({ dev = ["DeleteKey"], prod = [] })
     error_message = "GitHub may delete the key of an environment that keeps its data."
+  }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-data"].policy).Statement : statement if contains(flatten([statement.Action]), "kms:PutKeyPolicy")]) == jsonencode([{
+      Sid = "SetKeyPolicy", Effect = "Allow", Action = "kms:PutKeyPolicy", Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
+      Condition = {
+        BoolIfExists = { "kms:BypassPolicyLockoutSafetyCheck" = "false" }
+        StringEquals = { "aws:ResourceTag/Environment" = "prod", "aws:ResourceTag/Project" = "eyes" }
+      }
+    }])
+    error_message = "A deploy may lock everybody out of the key: ${aws_iam_policy.github["prod-data"].policy}"
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-data"].policy).Statement : [statement.Action, try(statement.Condition, null)] if statement.Sid == "SmokeTestKey"]) == jsonencode([[["kms:GenerateDataKey", "kms:Decrypt"], {
@@ -241,13 +259,13 @@ run "everything_is_named" {
 
   # Statements on "*" that hold an action which changes something. Why each is there says policies.tf.
   assert {
-    condition = jsonencode(flatten([for policy in ["read", "data", "function", "network", "boundary"] : [
+    condition = jsonencode(flatten([for policy in ["read", "data", "function", "monitoring", "network", "boundary"] : [
       for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : "${policy}/${statement.Sid}: ${join(" ", flatten([statement.Action]))}"
       if contains(flatten([statement.Resource]), "*") && anytrue([for action in flatten([statement.Action]) : !can(regex("^[a-z0-9]+:(Get|List|Describe)", action))])
       ]])) == jsonencode([
       "data/CreateKey: kms:CreateKey",
       "function/ManageMapping: lambda:UpdateEventSourceMapping lambda:DeleteEventSourceMapping lambda:CreateEventSourceMapping",
-      "function/ManageUnnamed: sns:Unsubscribe logs:PutQueryDefinition logs:DeleteQueryDefinition",
+      "monitoring/ManageUnnamed: sns:Unsubscribe logs:PutQueryDefinition logs:DeleteQueryDefinition",
       "boundary/TracesAndInterfaces: xray:PutTraceSegments xray:PutTelemetryRecords ec2:UnassignPrivateIpAddresses ec2:DescribeSubnets ec2:DescribeNetworkInterfaces ec2:DeleteNetworkInterface ec2:CreateNetworkInterface ec2:AssignPrivateIpAddresses",
     ])
     error_message = "A statement changes things anywhere."
@@ -256,10 +274,16 @@ run "everything_is_named" {
     condition     = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-function"].policy).Statement : try(statement.Condition, null) if statement.Sid == "ManageMapping"]) == jsonencode([{ ArnEquals = { "lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:live"] } }])
     error_message = "A deploy may feed other functions: ${aws_iam_policy.github["dev-function"].policy}"
   }
+  assert {
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-monitoring"].policy).Statement : try(statement.Condition, null) if contains(flatten([statement.Action]), "cloudwatch:PutMetricAlarm")]) == jsonencode([{ "ForAllValues:StringEquals" = { "cloudwatch:AlarmActions" = [
+      "arn:aws:sns:us-east-1:111122223333:eyes-alarms", "arn:aws:sns:us-east-1:111122223333:eyes-rejections",
+    ] } }])
+    error_message = "An alarm may do more than tell its topic: ${aws_iam_policy.github["dev-monitoring"].policy}"
+  }
 
   # A resource without a name of ours is told apart by this environment's tags.
   assert {
-    condition = alltrue(flatten([for environment in ["dev", "prod"] : [for policy in ["read", "data", "function", "network", "boundary"] : [
+    condition = alltrue(flatten([for environment in ["dev", "prod"] : [for policy in ["read", "data", "function", "monitoring", "network", "boundary"] : [
       for statement in jsondecode(aws_iam_policy.github["${environment}-${policy}"].policy).Statement : anytrue([
         try(statement.Condition.StringEquals["aws:ResourceTag/Environment"] == environment && statement.Condition.StringEquals["aws:ResourceTag/Project"] == "eyes", false),
         try(statement.Condition.StringEquals["aws:RequestTag/Environment"] == environment && statement.Condition.StringEquals["aws:RequestTag/Project"] == "eyes", false),
@@ -286,7 +310,7 @@ run "everything_is_named" {
 
   # dev's prefix is also the beginning of prod's names: no pattern of dev may match a name of prod or of a GitHub role.
   assert {
-    condition = alltrue(flatten([for policy in ["read", "data", "function", "network", "boundary"] : [
+    condition = alltrue(flatten([for policy in ["read", "data", "function", "monitoring", "network", "boundary"] : [
       for resource in flatten([for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : statement.Resource]) : [
         for name in [
           "arn:aws:s3:::eyes-prod-raw-data-1234abcd", "arn:aws:s3:::eyes-prod-processed-data-1234abcd", "arn:aws:s3:::eyes-prod-rejected-1234abcd", "arn:aws:s3:::eyes-prod-access-log-1234abcd",
@@ -306,10 +330,10 @@ run "everything_is_named" {
     error_message = "dev may touch what is not its own."
   }
   assert {
-    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-function"].policy).Statement : sort(statement.Resource) if statement.Sid == "ManageAlarms"]) == jsonencode([[
+    condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-monitoring"].policy).Statement : sort(statement.Resource) if statement.Sid == "ManageAlarms"]) == jsonencode([[
       for alarm in ["dead-letter-queue", "failed-files", "function-duration", "function-errors", "function-throttles", "lost-events", "nothing-processed", "oldest-message", "rejected-files"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-${alarm}"
     ]])
-    error_message = "A deploy manages other alarms than the module makes: ${aws_iam_policy.github["prod-function"].policy}"
+    error_message = "A deploy manages other alarms than the module makes: ${aws_iam_policy.github["prod-monitoring"].policy}"
   }
 }
 

@@ -124,6 +124,20 @@ data "aws_iam_policy_document" "execution" {
   }
 
   statement {
+    # Lambda decrypts the variables as this role. The grant that it makes for that at the deploy is lost with the role,
+    # where one is deleted and made again under the same name.
+    sid       = "ReadOwnVariables"
+    actions   = ["kms:Decrypt"]
+    resources = [var.kms_key_arn]
+
+    condition {
+      test     = "StringLike"
+      variable = "kms:EncryptionContext:aws:lambda:FunctionArn"
+      values   = [var.function_arn, "${var.function_arn}:*"]
+    }
+  }
+
+  statement {
     # Traces have no ARN.
     sid       = "SendTraces"
     actions   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]

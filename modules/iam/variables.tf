@@ -10,6 +10,12 @@ variable "region" {
   nullable    = false
 }
 
+variable "function_arn" {
+  description = "ARN of the function, without a version."
+  type        = string
+  nullable    = false
+}
+
 variable "raw_bucket_arn" {
   description = "ARN of the bucket that the function reads."
   type        = string

@@ -80,16 +80,12 @@ data "aws_iam_policy_document" "key" {
       identifiers = ["cloudwatch.amazonaws.com"]
     }
 
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [var.account_id]
-    }
-
+    # CloudWatch asks for the key itself, and AWS documents no aws:SourceArn for that. SNS names the topic; that only
+    # these alarms publish to it is the topic's policy.
     condition {
       test     = "ArnEquals"
-      variable = "aws:SourceArn"
-      values   = var.alarm_arns
+      variable = "kms:EncryptionContext:aws:sns:topicArn"
+      values   = [var.alarm_topic_arn]
     }
   }
 }

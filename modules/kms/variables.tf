@@ -40,9 +40,9 @@ variable "notifying_bucket_arns" {
   nullable    = false
 }
 
-variable "alarm_arns" {
-  description = "ARNs of the alarms that CloudWatch sends to an encrypted topic."
-  type        = list(string)
+variable "alarm_topic_arn" {
+  description = "ARN of the encrypted topic that CloudWatch sends alarms to."
+  type        = string
   nullable    = false
 }
 

@@ -34,7 +34,8 @@ locals {
   # ARNs are built from the names chosen here, not read from resources: no cycles between key, bucket, queue, role and
   # function, and every policy is readable in a plan.
   in_account       = "${var.region}:${var.account_id}"
-  function_arn     = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}:${module.lambda.alias}"
+  function_arn     = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}"
+  alias_arn        = "${local.function_arn}:${module.lambda.alias}"
   log_group_arn    = "arn:${local.partition}:logs:${local.in_account}:log-group:${local.log_group_name}"
   queue_arn_prefix = "arn:${local.partition}:sqs:${local.in_account}:"
   queue_arns       = { for role, name in local.queues : role => "${local.queue_arn_prefix}${name}" }
@@ -52,7 +53,7 @@ module "kms" {
   region               = var.region
   deletion_window_days = var.data.force_destroy ? 7 : 30
   log_group_arns       = [local.log_group_arn]
-  alarm_arns           = local.alarm_arns
+  alarm_topic_arn      = local.topic_arns.alarms
   tags                 = local.tags
 
   notifying_bucket_arns = [local.bucket_arns.raw, local.bucket_arns.rejected]
@@ -116,6 +117,7 @@ module "iam" {
 
   role_name            = local.function_name
   region               = var.region
+  function_arn         = local.function_arn
   raw_bucket_arn       = local.bucket_arns.raw
   processed_bucket_arn = local.bucket_arns.processed
   rejected_bucket_arn  = local.bucket_arns.rejected

@@ -26,7 +26,7 @@ resource "aws_s3_bucket_notification" "raw" {
   bucket = module.bucket["raw"].name
 
   dynamic "lambda_function" {
-    for_each = var.ingestion.mode == "direct" ? [local.function_arn] : []
+    for_each = var.ingestion.mode == "direct" ? [local.alias_arn] : []
 
     content {
       lambda_function_arn = lambda_function.value
@@ -58,7 +58,7 @@ resource "aws_s3_bucket_notification" "raw" {
 
 resource "aws_lambda_event_source_mapping" "queue" {
   event_source_arn                   = module.queue.ingestion_arn
-  function_name                      = local.function_arn
+  function_name                      = local.alias_arn
   batch_size                         = var.ingestion.batch_size
   maximum_batching_window_in_seconds = var.ingestion.batching_window_seconds
   function_response_types            = ["ReportBatchItemFailures"] # only what failed is delivered again

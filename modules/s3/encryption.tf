@@ -31,6 +31,14 @@ locals {
       ]
     },
     {
+      # S3 takes the account's own key aws/s3 for KMS without a key, not the bucket's.
+      sid = "DenyUnnamedKey", action = "s3:PutObject", resources = [local.objects]
+      conditions = [
+        { test = "Null", variable = "s3:x-amz-server-side-encryption", value = "false" },
+        { test = "Null", variable = "s3:x-amz-server-side-encryption-aws-kms-key-id", value = "true" },
+      ]
+    },
+    {
       # A key that the caller brings would lock everybody else out.
       sid = "DenyCallersKey", action = "s3:PutObject", resources = [local.objects]
       conditions = [

@@ -72,6 +72,13 @@ run "execution_role" {
           ]
         } }
       },
+      {
+        Sid      = "ReadOwnVariables", Effect = "Allow", Action = "kms:Decrypt"
+        Resource = "arn:aws:kms:us-east-1:111122223333:key/k"
+        Condition = { StringLike = { "kms:EncryptionContext:aws:lambda:FunctionArn" = [
+          "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:*",
+        ] } }
+      },
       { Sid = "SendTraces", Effect = "Allow", Action = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], Resource = "*" },
     ])
     error_message = "The execution role's policy changed: ${module.iam.policy}"
@@ -134,6 +141,14 @@ run "data_bucket_policies" {
             Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
             StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "arn:aws:kms:us-east-1:111122223333:key/k" }
           }
+        },
+        {
+          Sid      = "DenyUnnamedKey", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
+          Resource = "arn:aws:s3:::eyes-${suffix}/*"
+          Condition = { Null = {
+            "s3:x-amz-server-side-encryption"                = "false"
+            "s3:x-amz-server-side-encryption-aws-kms-key-id" = "true"
+          } }
         },
         {
           Sid       = "DenyCallersKey", Effect = "Deny", Principal = "*", Action = "s3:PutObject"
@@ -426,12 +441,7 @@ run "key_policy" {
       {
         Sid    = "Alarms", Effect = "Allow", Resource = "*", Principal = { Service = "cloudwatch.amazonaws.com" }
         Action = ["kms:GenerateDataKey", "kms:Decrypt"]
-        Condition = {
-          ArnEquals = { "aws:SourceArn" = [
-            for alarm in ["function-errors", "function-throttles", "function-duration", "rejected-files", "failed-files", "lost-events", "dead-letter-queue", "oldest-message", "nothing-processed"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-${alarm}"
-          ] }
-          StringEquals = { "aws:SourceAccount" = "111122223333" }
-        }
+        Condition = { ArnEquals = { "kms:EncryptionContext:aws:sns:topicArn" = "arn:aws:sns:us-east-1:111122223333:eyes-alarms" } }
       },
     ])
     error_message = "The key's policy changed: ${module.kms.policy}"
@@ -633,6 +643,7 @@ run "private_network_role" {
 
   variables {
     role_name            = "eyes"
+    function_arn         = "arn:aws:lambda:us-east-1:111122223333:function:eyes"
     raw_bucket_arn       = "arn:aws:s3:::eyes-raw"
     processed_bucket_arn = "arn:aws:s3:::eyes-processed"
     rejected_bucket_arn  = "arn:aws:s3:::eyes-rejected"
@@ -686,7 +697,7 @@ run "key" {
     partition            = "aws"
     deletion_window_days = 30
     log_group_arns       = ["arn:aws:logs:us-east-1:111122223333:log-group:/aws/lambda/eyes"]
-    alarm_arns           = []
+    alarm_topic_arn      = "arn:aws:sns:us-east-1:111122223333:eyes-alarms"
 
     notifying_bucket_arns = ["arn:aws:s3:::eyes-raw"]
   }
