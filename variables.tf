@@ -50,7 +50,8 @@ variable "environments" {
     - architecture: processor of the function, x86_64 or arm64.
     - memory_mb: memory of the function in MiB; processor time grows with it.
     - timeout_seconds: time limit of one invocation.
-    - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
+    - reserved_concurrency: invocations at once, taken out of the account's pool, of which Lambda keeps 10 for other
+      functions: a new account may have no more. Null: no limit but the account's.
     - ingestion: direct, S3 invokes the function, or queue, a queue in between takes any burst.
     - maximum_concurrency: invocations at once that the queue feeds.
     - batch_size: files at most that one invocation gets from the queue; all of them have to be done in timeout_seconds.

@@ -102,7 +102,7 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
     "Something was uploaded to ${var.watched.raw_bucket}, and for 15 minutes since then no file came out, not even as rejected or failed.",
     "Look at the bucket's event notification, the function's errors and throttles, and ${var.watched.ingestion_queue}.",
     "Then run ${local.deploy} to restore the notification, and ${local.repair} to process the missing uploads.",
-    "Keys without .json, and one upload that itself takes longer, raise this alarm too. The next file that comes out ends it.",
+    "Keys without .json, one upload that itself takes longer, and one that S3 counts minutes late, raise this alarm too. The next file that comes out ends it.",
   ])
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0

@@ -6,12 +6,10 @@ import functools
 import hashlib
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from urllib3.exceptions import HTTPError
 
-from commands.aws import THREADS
 from commands.settings import ROOT
 from commands.terminal import Refused, printable
 
@@ -59,7 +57,6 @@ def function_code(pipeline: Pipeline) -> Any:
     except ImportError as error:
         raise Refused(f"--deep runs the function's own code, which needs {error.name}. Install it.") from None
     lambda_function.s3 = Digest(pipeline.client("s3"))  # type: ignore[assignment]
-    lambda_function._large = threading.Semaphore(THREADS)  # type: ignore[assignment] # here they run side by side
     return lambda_function
 
 
@@ -69,7 +66,7 @@ def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
     raw = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)
     work = code.Work(pipeline.raw, key, version_id, etag)
     try:
-        code._copy(work, code.Download(work, raw["Body"], raw["ContentLength"]), lambda: 3_600_000)
+        code._copy(work, code.Download(work, raw["Body"], raw["ContentLength"]).pieces(), lambda: 3_600_000)
     except code.Rejected as error:
         return OF_REJECTED + str(error)
     except (code.Failure, HTTPError, OSError) as error:
