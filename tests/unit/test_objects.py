@@ -96,6 +96,35 @@ def test_all_that_is_written_carries_its_checksum(s3: Any, records: int | None) 
         assert not posts
 
 
+def test_a_large_copy_that_has_begun_is_waited_for_when_time_runs_out(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    time_is_up = threading.Event()
+    submit = lambda_function._large.submit
+
+    def submit_and_tell(copy: Callable[[], None]) -> Any:
+        future = submit(copy)
+        monkeypatch.setattr(future, "cancel", cannot_be_cancelled)
+        return future
+
+    def cannot_be_cancelled() -> bool:
+        time_is_up.set()
+        return False
+
+    def fail_then(_: Upload) -> None:
+        assert time_is_up.wait(60)
+        raise Failure("told by the copy")
+
+    def remaining() -> int:
+        waits = threading.current_thread() is threading.main_thread()
+        return lambda_function.TIME_MARGIN_MS + 1 if waits else 300_000
+
+    monkeypatch.setattr(lambda_function, "_large", SimpleNamespace(submit=submit_and_tell))
+    monkeypatch.setattr(lambda_function, "READ_BYTES", len(ONE) - 1)
+    monkeypatch.setattr(Upload, "finish", fail_then)
+    s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
+    with pytest.raises(Failure, match="told by the copy"):
+        process_object(Work("raw", "scan.json"), remaining)
+
+
 def test_a_file_without_records_gives_an_empty_array(s3: Any) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=b" [ ] ")
     run()
