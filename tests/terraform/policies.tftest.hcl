@@ -439,8 +439,8 @@ run "key_policy" {
         }
       },
       {
-        Sid    = "Alarms", Effect = "Allow", Resource = "*", Principal = { Service = "cloudwatch.amazonaws.com" }
-        Action = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Sid       = "Alarms", Effect = "Allow", Resource = "*", Principal = { Service = "cloudwatch.amazonaws.com" }
+        Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
         Condition = { ArnEquals = { "kms:EncryptionContext:aws:sns:topicArn" = "arn:aws:sns:us-east-1:111122223333:eyes-alarms" } }
       },
     ])
