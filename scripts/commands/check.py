@@ -6,7 +6,6 @@ The judge is the handler's own code. Nothing of a file's content is printed: it 
 from __future__ import annotations
 
 import codecs
-import importlib
 import os
 import re
 import stat
@@ -14,13 +13,12 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from commands.settings import ROOT
-from commands.terminal import Refused, count, printable
+from commands import handler
+from commands.terminal import count, printable
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from types import ModuleType
     from typing import Any, BinaryIO
 
 IGNORED = "its name does not end in .json, so the pipeline would leave it alone"
@@ -126,7 +124,7 @@ def check(files: Sequence[str]) -> int:
 
     Returns 1 if any file would not be processed or cannot be read, else 0.
     """
-    code, failed = handler(), False
+    code, failed = handler.load("check"), False
     for name in files:
         shown = printable(name) or '""'
         try:
@@ -149,33 +147,6 @@ def check(files: Sequence[str]) -> int:
         print(f"{shown}: {verdict}{note}")
         failed |= bool(verdict.reason) or ignored
     return int(failed)
-
-
-def handler() -> ModuleType:
-    """Return the handler's module, whatever settings of AWS there are: it makes a client, which is not used here.
-
-    Raises Refused where its packages are missing.
-    """
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(("AWS_", "POWERTOOLS_")):
-            del os.environ[name]
-    os.environ |= {
-        "PROCESSED_BUCKET": "none",
-        "REJECTED_BUCKET": "none",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    try:
-        return importlib.import_module("lambda_function")
-    except ImportError as error:
-        raise Refused(f"check runs the function's own code, which needs {error.name}. Install it.") from None
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def judge(code: Any, file: BinaryIO) -> Verdict:

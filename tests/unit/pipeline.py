@@ -197,8 +197,7 @@ def pipeline_fixture(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pyt
     pipeline = Pipeline(s3, log)
     client = Client(s3)
     client.put_object = pipeline.refuse_results
-    monkeypatch.setattr(lambda_function, "s3", client)
-    monkeypatch.setattr(lambda_function, "_large", lambda_function._large)  # which --deep replaces, as it does s3
+    monkeypatch.setattr(lambda_function, "s3", client)  # which --deep replaces
     return pipeline
 
 

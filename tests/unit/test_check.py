@@ -550,8 +550,9 @@ MEASURED = """
 import os, sys, threading
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-from commands.check import check, handler
-handler()
+from commands import handler
+from commands.check import check
+handler.load("check")
 import hostile
 
 def peak():

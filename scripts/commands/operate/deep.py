@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from urllib3.exceptions import HTTPError
 
-from commands.settings import ROOT
+from commands import handler
 from commands.terminal import Refused, printable
 
 if TYPE_CHECKING:
@@ -49,15 +47,9 @@ class Digest:
 @functools.cache
 def function_code(pipeline: Pipeline) -> Any:
     """Return the function's code, set up to write to a Digest. Raises Refused where its packages are missing."""
-    os.environ |= {"PROCESSED_BUCKET": pipeline.processed, "REJECTED_BUCKET": pipeline.rejected}
-    os.environ["AWS_DEFAULT_REGION"] = pipeline.account.region
-    sys.path.insert(0, str(ROOT))
-    try:
-        import lambda_function
-    except ImportError as error:
-        raise Refused(f"--deep runs the function's own code, which needs {error.name}. Install it.") from None
-    lambda_function.s3 = Digest(pipeline.client("s3"))  # type: ignore[assignment]
-    return lambda_function
+    code: Any = handler.load("--deep")
+    code.s3 = Digest(pipeline.client("s3"))
+    return code
 
 
 def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
