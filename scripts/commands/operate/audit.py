@@ -15,7 +15,7 @@ from commands.operate.deep import OF_REJECTED, differs, function_code
 from commands.operate.ledger import Ledger
 from commands.operate.listing import Row
 from commands.operate.log import note_failures
-from commands.operate.objects import each, head, lineage
+from commands.operate.objects import each, head, lineage, source
 from commands.operate.verdicts import verdict_on
 from commands.state import Pipeline
 from commands.terminal import Progress, iso, out, pause, printable
@@ -61,29 +61,27 @@ def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
     if not row.key.endswith(".json") and (row.version_id or head(pipeline, pipeline.raw, row.key)):
         return Finding(row.key, "ignored")
     result = head(pipeline, pipeline.processed, row.key)
-    source, modified, archived = (row.version_id, row.etag), 0.0, False
-    metadata = result["Metadata"] if result else {}
-    made_from = (metadata.get("source-version-id"), metadata.get("source-etag"))
-    rejected = None
-    if not result or made_from != source:
+    newest_version, modified, archived = (row.version_id, row.etag), 0.0, False
+    made_from, rejected = source(result), None
+    if not result or made_from != newest_version:
         newest = head(pipeline, pipeline.raw, row.key) if row.key.endswith(".json") else None
         if not newest:
             return Finding(row.key, "orphaned") if result else None
-        source, modified, archived = lineage(newest), newest["LastModified"].timestamp(), is_archived(newest)
-        verdict = verdict_on(pipeline, row.key) if made_from != source else None
-        rejected = verdict.reason if verdict and verdict.source == source else None
+        newest_version, modified, archived = lineage(newest), newest["LastModified"].timestamp(), is_archived(newest)
+        verdict = verdict_on(pipeline, row.key) if made_from != newest_version else None
+        rejected = verdict.reason if verdict and verdict.source == newest_version else None
     state, reason = "processed", rejected or ""
     if not result:
         state = "missing"
-    elif None in made_from or (made_from[0] == source[0] and made_from[1] != source[1]):
+    elif None in made_from or (made_from[0] == newest_version[0] and made_from[1] != newest_version[1]):
         state, reason = "tampered", of_rejected(pipeline, rejected) if rejected else "lineage"
-    elif made_from != source:
+    elif made_from != newest_version:
         state = "stale"
     elif not is_plausible(result):
         state, reason = "tampered", "size"
     elif deep:
         try:
-            reason = differs(pipeline, row.key, *source)
+            reason = differs(pipeline, row.key, *newest_version)
         except ClientError as error:
             match error.response["Error"]["Code"]:
                 case "NoSuchKey" | "NoSuchVersion":  # it was deleted meanwhile
@@ -98,7 +96,7 @@ def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
         state = "rejected"
     elif archived and state != "tampered":
         state = "archived"
-    return Finding(row.key, state, source[0], modified, reason)
+    return Finding(row.key, state, newest_version[0], modified, reason)
 
 
 def of_rejected(pipeline: Pipeline, reason: str) -> str:

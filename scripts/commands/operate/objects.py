@@ -29,6 +29,12 @@ def lineage(answer: Any) -> tuple[str, str]:
     return answer.get("VersionId", "null"), answer["ETag"].strip('"')
 
 
+def source(answer: Any) -> tuple[Any, Any]:
+    """Return version ID and ETag of what a result or a verdict is made from, None where S3 tells of none."""
+    metadata = answer["Metadata"] if answer else {}
+    return metadata.get("source-version-id"), metadata.get("source-etag")
+
+
 def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
     """Yield items with what work makes of them, in order, done in threads a bounded number ahead."""
     with ThreadPoolExecutor(threads) as pool:

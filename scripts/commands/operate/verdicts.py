@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from commands.aws import THREADS
-from commands.operate.objects import each, head, lineage
+from commands.operate.objects import each, head, lineage, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +35,7 @@ def verdict_on(pipeline: Pipeline, key: str) -> Verdict | None:
         if error.response["Error"]["Code"] == "NoSuchKey":
             return None
         raise
-    metadata = found["Metadata"]
-    source = metadata.get("source-version-id", ""), metadata.get("source-etag", "")
-    return Verdict(key, source, reason(found["Body"].read()), found["LastModified"].timestamp())
+    return Verdict(key, source(found), reason(found["Body"].read()), found["LastModified"].timestamp())
 
 
 def reason(body: bytes) -> str:
