@@ -71,6 +71,11 @@ class Load:
         slower = self.seconds_per_file / seconds_per_file(self.megabytes, self.memory)
         return slower * batch_seconds(self.megabytes, self.memory)
 
+    @property
+    def seconds_in_batch(self) -> float:
+        """How long the function works on each file of a full batch."""
+        return self.batch_seconds / BATCH
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -148,7 +153,7 @@ def limits(load: Load) -> list[Limit]:
     """Return what could run out, the scarcest first."""
     queue, files_per_second = load.mode == "queue", load.files_per_second * load.peak
     seconds = load.timeout - TIME_MARGIN_SECONDS
-    invocations = files_per_second * (load.batch_seconds / BATCH if queue else load.seconds_per_file)
+    invocations = files_per_second * (load.seconds_in_batch if queue else load.seconds_per_file)
     slow_down = "S3 answers 503 until it has divided the prefix, and the SDK tries again"
     longer = f"raise timeout_seconds, up to {LONGEST_SECONDS}, or memory_mb, up to {VCPU_MB}"
     found = [
@@ -224,17 +229,15 @@ def answer(load: Load) -> str:
     seconds, first = load.seconds_per_file, limits(load)[0]
     at_once = load.files_per_second * seconds
     latency = f"{duration(seconds)} after S3 tells of the file, which takes seconds, at times a minute"
-    if load.mode == "queue":
-        latency += f"; {duration(min(load.batch_seconds, load.timeout))} in a full batch"
     invocations = f"{count(at_once)} invocations on average, {count(at_once * load.peak)} at the peak"
     if load.mode == "queue":
-        full_batches = load.files_per_second * load.peak * load.batch_seconds / BATCH
-        invocations += f", {count(full_batches)} with full batches"
+        latency += f"; {duration(min(load.batch_seconds, load.timeout))} in a full batch"
+        invocations += f", {count(load.files_per_second * load.peak * load.seconds_in_batch)} with full batches"
     rows = [("one file", duration(seconds)), ("at once", invocations), ("latency", latency)]
     if load.mode == "queue":
         concurrency = min(load.maximum_concurrency, load.account_concurrency)
         s3_rate = s3_files_per_second(load.megabytes, load.prefixes)
-        drain = drain_seconds(load.files_per_day, load.batch_seconds / BATCH, concurrency, s3_rate)
+        drain = drain_seconds(load.files_per_day, load.seconds_in_batch, concurrency, s3_rate)
         rows.append(("backlog", f"{duration(drain)} for all files of a day, if they come in one moment"))
     rows.append(("cost", f"US$ {dollars_per_month(load):,.2f} a month"))
     if load.seconds is None:
