@@ -143,36 +143,40 @@ data "aws_iam_policy_document" "execution" {
     actions   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
     resources = ["*"]
   }
+}
 
-  dynamic "statement" {
-    for_each = var.private_network ? ["network"] : []
+# A policy of its own, because it outlives the network: without it Lambda cannot delete its interfaces, and AWS keeps a
+# network that has any (Lambda developer guide, "Deleting ENIs").
+resource "aws_iam_role_policy" "network" {
+  count = var.private_network ? 1 : 0
 
-    content {
-      # Lambda makes and removes the function's network interfaces as this role; they have no names to foresee.
-      sid = "AttachToNetwork"
-      actions = [
-        "ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
-        "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
-      ]
-      resources = ["*"]
-    }
+  name   = "private-network"
+  role   = aws_iam_role.execution.id
+  policy = data.aws_iam_policy_document.network.json
+}
+
+data "aws_iam_policy_document" "network" {
+  statement {
+    # Lambda makes and removes the function's network interfaces as this role; they have no names to foresee.
+    sid = "AttachToNetwork"
+    actions = [
+      "ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+      "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
+    ]
+    resources = ["*"]
   }
 
-  dynamic "statement" {
-    for_each = var.private_network ? ["network"] : []
+  statement {
+    # Lambda does so from outside of the function. What the function's code asks for carries the function's ARN.
+    sid       = "NotFromTheCode"
+    effect    = "Deny"
+    actions   = ["ec2:*"]
+    resources = ["*"]
 
-    content {
-      # Lambda does so from outside of the function. What the function's code asks for carries the function's ARN.
-      sid       = "NotFromTheCode"
-      effect    = "Deny"
-      actions   = ["ec2:*"]
-      resources = ["*"]
-
-      condition {
-        test     = "Null"
-        variable = "lambda:SourceFunctionArn"
-        values   = ["false"]
-      }
+    condition {
+      test     = "Null"
+      variable = "lambda:SourceFunctionArn"
+      values   = ["false"]
     }
   }
 }

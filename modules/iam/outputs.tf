@@ -11,6 +11,11 @@ output "policy" {
   value       = aws_iam_role_policy.execution.policy
 }
 
+output "network_permissions" {
+  description = "Name of the policy by which Lambda attaches the function to a network. Null: there is none."
+  value       = one(aws_iam_role_policy.network[*].name)
+}
+
 output "planned" {
   description = "What bounds the role, as planned."
   value       = { permissions_boundary = aws_iam_role.execution.permissions_boundary }

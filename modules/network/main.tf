@@ -1,5 +1,13 @@
 # A network without a way to the internet. The function needs nothing but S3, and a gateway endpoint to S3 is free: so a
 # private network costs nothing per hour.
+#
+# Everything is created before it is destroyed: a new network is there before the function moves, and the old one goes after
+# that. By default Terraform destroys first, and the running function would lose its way to S3.
+
+# New zones need new subnets, and the network's addresses are all in use: so they bring a new network, too.
+resource "terraform_data" "zones" {
+  input = var.availability_zones
+}
 
 resource "aws_vpc" "this" {
   #checkov:skip=CKV2_AWS_11:The only way out is TLS to these buckets: a flow log would say when, and the buckets' access logs say more
@@ -7,6 +15,11 @@ resource "aws_vpc" "this" {
   enable_dns_support   = true
   enable_dns_hostnames = true
   tags                 = merge(var.tags, { Name = var.name })
+
+  lifecycle {
+    create_before_destroy = true
+    replace_triggered_by  = [terraform_data.zones]
+  }
 }
 
 resource "aws_subnet" "private" {
@@ -16,11 +29,22 @@ resource "aws_subnet" "private" {
   availability_zone = var.availability_zones[each.value]
   cidr_block        = cidrsubnet(var.cidr_block, 1, each.value)
   tags              = merge(var.tags, { Name = "${var.name}-${each.key}" })
+
+  # Lambda removes its interfaces as the function's role, so the role's permissions are destroyed after this.
+  depends_on = [var.role_permissions]
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_route_table" "private" {
   vpc_id = aws_vpc.this.id
   tags   = merge(var.tags, { Name = var.name })
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_route_table_association" "private" {
@@ -28,6 +52,10 @@ resource "aws_route_table_association" "private" {
 
   subnet_id      = each.value.id
   route_table_id = aws_route_table.private.id
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_vpc_endpoint" "s3" {
@@ -36,6 +64,10 @@ resource "aws_vpc_endpoint" "s3" {
   route_table_ids = [aws_route_table.private.id]
   policy          = data.aws_iam_policy_document.endpoint.json
   tags            = merge(var.tags, { Name = var.name })
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # Whatever credentials somebody brings into the network: they reach these buckets and no others.
@@ -58,6 +90,12 @@ resource "aws_security_group" "function" {
   description = "The function: out to S3, nothing in"
   vpc_id      = aws_vpc.this.id
   tags        = merge(var.tags, { Name = "${var.name}-function" })
+
+  depends_on = [var.role_permissions] # as for the subnets
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_vpc_security_group_egress_rule" "s3" {
@@ -68,6 +106,10 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
   to_port           = 443
   prefix_list_id    = aws_vpc_endpoint.s3.prefix_list_id
   tags              = var.tags
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # Taken over with no rules: AWS makes it with all of them.
@@ -76,4 +118,8 @@ resource "aws_default_security_group" "this" {
   ingress = []
   egress  = []
   tags    = merge(var.tags, { Name = "${var.name}-unused" })
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }

@@ -28,6 +28,12 @@ variable "bucket_arns" {
   nullable    = false
 }
 
+variable "role_permissions" {
+  description = "Whatever exists once the function's role may attach to the network. It is destroyed after the network."
+  type        = string
+  nullable    = false
+}
+
 variable "tags" {
   description = "Tags of the network's parts."
   type        = map(string)

@@ -109,6 +109,7 @@ module "network" {
   availability_zones = var.private_network.availability_zones
   cidr_block         = var.private_network.cidr_block
   bucket_arns        = [local.bucket_arns.raw, local.bucket_arns.processed, local.bucket_arns.rejected]
+  role_permissions   = module.iam.network_permissions
   tags               = local.tags
 }
 

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from commands import aws, build, drift_issue, github, plan, smoke, state
@@ -162,8 +162,11 @@ def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: d
         )
 
 
-def change(terraform: Terraform, summary: plan.Summary, *, data_loss: bool) -> None:
-    """Apply the saved plan, unless it deletes what must stay and nobody has agreed to that. Raises Refused."""
+def change(run: Run, terraform: Terraform, summary: plan.Summary, *, data_loss: bool) -> None:
+    """Apply the saved plan, unless it deletes what must stay and nobody has agreed to that. Raises Refused.
+
+    Where it makes a network for a function that exists, a second plan follows, which puts the function into it.
+    """
     if summary.lost and not data_loss:
         for line in summary.lost:
             say(line)
@@ -173,7 +176,10 @@ def change(terraform: Terraform, summary: plan.Summary, *, data_loss: bool) -> N
                 f"{terraform.retry} --allow-data-loss"
             )
         confirm(f"This deletes {terraform.precious} for good.", terraform.target)
-    terraform.apply()
+    with summary.leaving.meanwhile(run.account):
+        terraform.apply()
+    if summary.again:
+        change(run, terraform, replace(show_plan(run, terraform), again=False), data_loss=data_loss)
 
 
 def finish(run: Run) -> None:
@@ -216,7 +222,7 @@ def bootstrap_account(run: Run, *, data_loss: bool) -> None:
         state.make_bucket(run.environment, run.account)
     terraform = run.bootstrap()
     terraform.init()
-    change(terraform, show_plan(run, terraform), data_loss=data_loss)
+    change(run, terraform, show_plan(run, terraform), data_loss=data_loss)
 
 
 def plan_environment(options: argparse.Namespace) -> int:
@@ -239,7 +245,7 @@ def apply(options: argparse.Namespace) -> int:
     # Settings may have been edited since; what they are about may not.
     here = {name: run.environment.variable(name) for name in ("project_name", "region")}
     refuse_other_plan(terraform, saved, here | {"environments": dict.fromkeys(run.environment.entries)})
-    change(terraform, plan.summary(saved, name), data_loss=options.allow_data_loss)
+    change(run, terraform, plan.summary(saved, name), data_loss=options.allow_data_loss)
     finish(run)
     return 0
 
@@ -257,7 +263,7 @@ def deploy(options: argparse.Namespace) -> int:
 def apply_new_plan(run: Run, *, data_loss: bool) -> None:
     """Build, plan and apply an environment whose state bucket is there."""
     terraform, summary = plan_anew(run)
-    change(terraform, summary, data_loss=data_loss)
+    change(run, terraform, summary, data_loss=data_loss)
 
 
 def plan_anew(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:

@@ -7,19 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from commands.versions import Leaving
+
 WORDS = {"create": "add", "update": "change", "delete": "destroy", "replace": "replace", "forget": "forget"}
 DATA = dict.fromkeys(("aws_s3_bucket", "aws_kms_key"), "DATA")  # what nobody can bring back
 ACCESS = dict.fromkeys(("aws_iam_role", "aws_iam_openid_connect_provider"), "ACCESS")  # of GitHub, in bootstrap
+JOINS_NETWORK = "function_is_in_its_network"  # the check in modules/lambda/main.tf
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A plan in short. changes: a line for each resource and output; lost: one for each precious resource that goes."""
+    """A plan in short. changes: a line for each resource and output; lost: one for each precious resource that goes.
+
+    leaving: what has to happen while it is applied, for a network to go. again: whether it takes a second plan.
+    """
 
     target: str
     changes: list[str]
     lost: list[str]
     warnings: list[str]
+    leaving: Leaving
+    again: bool
 
     def text(self) -> str:
         """Return all of it, as shown to people."""
@@ -41,13 +49,16 @@ def summary(plan: dict[str, Any], target: str) -> Summary:
     precious = DATA | (ACCESS if target == "bootstrap" else {})
     touched = [(action(change), change) for change in plan.get("resource_changes", [])]
     lines = [f"{WORDS[done]:8} {change['address']}" for done, change in touched if done]
-    outputs = [name for name, change in plan.get("output_changes", {}).items() if change["actions"] != ["no-op"]]
+    outputs = [
+        f"output   {name}" for name, change in plan.get("output_changes", {}).items() if change["actions"] != ["no-op"]
+    ]
     lost = [
         f"DELETES {precious[change['type']]}: {change['address']}"
         for done, change in touched
         if done in ("delete", "replace") and change["type"] in precious
     ]
-    return Summary(target, lines + [f"output   {name}" for name in outputs], lost, warnings(plan))
+    again = any(check["address"].get("name") == JOINS_NETWORK for check in failed_checks(plan))
+    return Summary(target, lines + outputs, lost, warnings(plan), Leaving.in_plan(plan), again)
 
 
 def action(change: dict[str, Any]) -> str:
@@ -56,12 +67,16 @@ def action(change: dict[str, Any]) -> str:
     return "replace" if len(actions) == 2 else (actions or [""])[0]
 
 
+def failed_checks(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the check blocks whose assertions do not hold."""
+    checks = plan.get("checks", [])
+    return [check for check in checks if check["address"]["kind"] == "check" and check["status"] == "fail"]
+
+
 def warnings(plan: dict[str, Any]) -> list[str]:
     """Return what the failed checks say, which the plan shows without their text."""
-    failed = [
-        check for check in plan.get("checks", []) if check["address"]["kind"] == "check" and check["status"] == "fail"
-    ]
-    problems = [problem for check in failed for found in check["instances"] for problem in found.get("problems", [])]
+    instances = [instance for check in failed_checks(plan) for instance in check["instances"]]
+    problems = [problem for instance in instances for problem in instance.get("problems", [])]
     return [f"WARNING: {problem['message']}" for problem in problems]
 
 

@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from commands import smoke
 from commands.aws import reason
 from commands.terminal import Refused
+from commands.versions import network, published
 
 if TYPE_CHECKING:
     import argparse
@@ -28,10 +29,19 @@ def move(pipeline: Pipeline, wanted: str | None) -> None:
     function, alias, functions = pipeline.function, pipeline.alias, pipeline.client("lambda")
     try:
         found = functions.get_alias(FunctionName=function, Name=alias)
-        pages = functions.get_paginator("list_versions_by_function").paginate(FunctionName=function)
-        published = [v for page in pages for v in page["Versions"] if v["Version"] != "$LATEST"]
-        made = {int(v["Version"]): v["LastModified"][:16].replace("T", " ") for v in published}
+        versions, current = published(functions, function)
         live = int(found["FunctionVersion"])
+        left = {v["Version"]: network(v) for v in versions if network(v) not in ("", current)}
+        made = {
+            int(v["Version"]): v["LastModified"][:16].replace("T", " ")
+            for v in versions
+            if v["Version"] not in left or int(v["Version"]) == live
+        }
+        if wanted and wanted in left and int(wanted) != live:
+            raise Refused(
+                f"cannot roll back to version {wanted}: it runs in the network {left[wanted]}, which {pipeline.name} "
+                f"has left. Version {live} stays live. {available(made)}"
+            )
         version = choose(wanted, live, made)
         # With the revision, an alias that a deploy has moved meanwhile stays where it is.
         functions.update_alias(
@@ -49,13 +59,19 @@ def move(pipeline: Pipeline, wanted: str | None) -> None:
     print("The next deploy brings the newest code back: revert the commit before it.", flush=True)
 
 
+def available(made: dict[int, str]) -> str:
+    """Return which versions there are to go to, with the time when each was made."""
+    return f"Available: {', '.join(f'{version} ({made[version]})' for version in sorted(made))}."
+
+
 def choose(wanted: str | None, live: int, made: dict[int, str]) -> int:
     """Return the version to go to, of those that were made. Raises Refused, with all of them, when there is none."""
-    available = f"Available: {', '.join(f'{version} ({made[version]})' for version in sorted(made))}."
     if wanted is None:
         if earlier := [version for version in made if version < live]:
             return max(earlier)
-        raise Refused(f"no version is older than {live}, which is live. Revert the commit and deploy. {available}")
+        raise Refused(
+            f"no version is older than {live}, which is live. Revert the commit and deploy. {available(made)}"
+        )
     if wanted not in map(str, made) or wanted == str(live):
-        raise Refused(f"cannot roll back to version {wanted}; version {live} stays live. {available}")
+        raise Refused(f"cannot roll back to version {wanted}; version {live} stays live. {available(made)}")
     return int(wanted)

@@ -31,6 +31,7 @@ from ministack.app import app as app
 from ministack.core import iam_evaluator
 from ministack.services import lambda_svc, s3
 
+from local_aws import emulator_ec2 as emulator_ec2
 from local_aws import emulator_iam as emulator_iam
 
 _calls: set[str] = set()

@@ -24,6 +24,7 @@ def clone(clone: Clone) -> Clone:
 
 KEY = 'module.pipeline["dev"].module.kms.aws_kms_key.this'
 LOG_BUCKET = 'module.pipeline["dev"].module.log_bucket.aws_s3_bucket.this'
+PRIVATE_NETWORK = 'private_network = { availability_zones = ["us-east-1a", "us-east-1b"] }'
 REFUSED = (
     "error: this plan deletes data, so nothing was changed. If this is intended, run: "
     "./deploy.sh deploy dev --allow-data-loss"
@@ -115,6 +116,48 @@ def test_rollback_leaves_alone_what_somebody_else_has_moved_meanwhile(
     )
     assert clone.version() == "1"
     clone.run("rollback", "dev", good)
+
+
+def network(clone: Clone, version: str = "live") -> str:
+    """Return the network that a version runs in, empty for none."""
+    functions = clone.account.client("lambda")
+    config = functions.get_function_configuration(FunctionName=FUNCTION, Qualifier=version)["VpcConfig"]
+    return str(config["VpcId"])
+
+
+def test_one_deploy_puts_the_function_into_a_new_private_network(clone: Clone) -> None:
+    outside = clone.version()
+    clone.edit("lambda_function.py", "record.patient_id, record.patient_id", "record.patient_id, record.patient_name")
+    clone.edit("env/dev.tfvars", "dev = {", f"dev = {{ {PRIVATE_NETWORK},")
+    output = clone.run("deploy", "dev")
+    assert "WARNING: The network of ikerian-data-pipeline-data-processor is new" in output
+    assert network(clone)
+    assert changes(clone.run("plan", "dev")) == []
+    inside = clone.version()
+    clone.run("rollback", "dev", outside)
+    assert not network(clone)
+    clone.run("rollback", "dev", inside)
+
+
+def test_the_function_moves_to_another_network_before_the_old_one_and_its_versions_go(clone: Clone) -> None:
+    old, version = network(clone), clone.version()
+    clone.edit("env/dev.tfvars", "us-east-1b", "us-east-1c")
+    _, output, errors = clone.end(clone.start("deploy", "dev"))
+    assert f"{old} goes" in errors
+    assert f"Deleted the versions of {FUNCTION} in the network that goes: {version}.\n" in errors
+    assert network(clone) not in ("", old), output
+    assert changes(clone.run("plan", "dev")) == []
+    live = clone.version()
+    assert clone.refused("rollback", "dev", version).startswith(
+        f"error: cannot roll back to version {version}; version {live} stays live. "
+    )
+
+
+def test_the_function_leaves_its_network_before_that_goes(clone: Clone) -> None:
+    clone.edit("env/dev.tfvars", f"{PRIVATE_NETWORK.replace('us-east-1b', 'us-east-1c')},", "")
+    clone.run("deploy", "dev")
+    assert not network(clone)
+    assert changes(clone.run("plan", "dev")) == []
 
 
 def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None:

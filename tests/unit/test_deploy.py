@@ -10,6 +10,7 @@ import boto3
 import moto
 import pytest
 from commands import aws, build, deploy, smoke, state
+from commands import plan as plan_module
 from commands import terraform as terraform_module
 from commands.aws import Account
 from commands.deploy import Run
@@ -88,6 +89,19 @@ def type_at_a_terminal(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 def test_a_deploy_builds_plans_and_applies(done: list[str]) -> None:
     assert deploy.deploy(options()) == 0
     assert done == ["build", "dev init", "dev plan", "dev apply"]
+
+
+@pytest.mark.parametrize("verb", ["deploy", "apply"])
+def test_a_plan_that_makes_a_network_for_a_function_is_followed_by_another_and_no_third(
+    done: list[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    deploy.plan_environment(options())
+    done.clear()
+    failed = {"address": {"kind": "check", "name": plan_module.JOINS_NETWORK}, "status": "fail", "instances": []}
+    monkeypatch.setitem(Double.planned, "checks", [failed])
+    assert getattr(deploy, verb)(options()) == 0
+    assert done[-3:] == ["dev apply", "dev plan", "dev apply"]
+    assert done.count("dev apply") == 2
 
 
 @pytest.mark.parametrize(

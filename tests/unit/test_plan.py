@@ -103,6 +103,13 @@ def test_the_summary_tells_what_failed_checks_say() -> None:
     assert text == "Plan for prod: no changes.\nWARNING: Nobody is told. Set alarm_emails."
 
 
+@pytest.mark.parametrize("status", ["fail", "pass", "unknown"])
+def test_a_second_plan_is_needed_where_a_function_cannot_join_its_network_at_once(status: str) -> None:
+    address = {"kind": "check", "name": "function_is_in_its_network", "module": 'module.pipeline["dev"].module.lambda'}
+    planned = {"checks": [{"address": address, "status": status, "instances": []}]}
+    assert summary(planned, "dev").again == (status == "fail")
+
+
 PLANNED = {
     "region": {"value": "us-east-1"},
     "environments": {
