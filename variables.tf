@@ -20,6 +20,11 @@ variable "region" {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
     error_message = "region is not the name of an AWS region. Use a name such as us-east-1 or eu-central-1."
   }
+
+  validation {
+    condition     = !can(regex("^(cn|us-iso[a-z]*|eu-isoe|eusc)-", var.region))
+    error_message = "region belongs to a partition of AWS whose service names do not end in amazonaws.com, as the policies here have it. Use a region of the commercial partition or of us-gov-."
+  }
 }
 
 variable "packages_dir" {

@@ -43,6 +43,14 @@ resource "aws_iam_role" "github" {
 
   # A role cannot trust a provider that is not there yet.
   depends_on = [aws_iam_openid_connect_provider.github]
+
+  lifecycle {
+    precondition {
+      # AWS, "AWS STS supports validation of identity provider specific claims", 2026-01: in all commercial regions.
+      condition     = local.partition == "aws"
+      error_message = "GitHub cannot sign in to ${var.region}: the roles trust the branch main alone, and AWS looks at a token's branch in commercial regions only. Take github out of env/bootstrap.tfvars, and deploy from a machine of yours."
+    }
+  }
 }
 
 data "aws_iam_policy_document" "trust" {
@@ -88,31 +96,7 @@ resource "aws_iam_policy" "github" {
   for_each = local.policies
 
   name   = "${var.project_name}-github-${each.key}"
-  policy = data.aws_iam_policy_document.github[each.key].json
-}
-
-data "aws_iam_policy_document" "github" {
-  for_each = local.policies
-
-  dynamic "statement" {
-    for_each = each.value
-
-    content {
-      sid       = statement.value.sid
-      actions   = statement.value.actions
-      resources = statement.value.resources
-
-      dynamic "condition" {
-        for_each = try(statement.value.conditions, [])
-
-        content {
-          test     = condition.value[0]
-          variable = condition.value[1]
-          values   = flatten([condition.value[2]])
-        }
-      }
-    }
-  }
+  policy = data.aws_iam_policy_document.table[each.key].json
 }
 
 resource "aws_iam_role_policy_attachment" "github" {

@@ -5,7 +5,7 @@ output "state_bucket_name" {
   # The last that is written to the state: by it deploy.sh sees that bootstrap has come to its end.
   depends_on = [
     aws_s3_bucket_lifecycle_configuration.state, aws_s3_bucket_policy.state,
-    aws_s3_bucket_server_side_encryption_configuration.state, aws_iam_role_policy_attachment.github,
+    aws_s3_bucket_server_side_encryption_configuration.state, aws_iam_role_policy_attachment.github, aws_iam_policy.people,
   ]
 }
 
@@ -17,5 +17,12 @@ output "github_roles" {
     apply_role_arn       = aws_iam_role.github["${name}-apply"].arn
     apply_subjects       = local.subjects["${name}-apply"]
     permissions_boundary = aws_iam_policy.github["${name}-boundary"].name
+  } }
+}
+
+output "people_policies" {
+  description = "Per environment: ARNs of the policies for who uploads scans and who reads results. Attach them to roles of yours."
+  value = { for name, prefix in module.names.prefixes : name => {
+    for person in ["uploader", "reader"] : person => aws_iam_policy.people["${prefix}-${person}"].arn
   } }
 }

@@ -1,4 +1,4 @@
-# What the roles may do, as tables. A row is a purpose: its actions, what they are for, and under which conditions
+# What roles and people may do, as tables, those of people in people.tf. A row is a purpose: its actions, what they are for, and under which conditions
 # (operator, key, values). A row for "*" says why.
 
 locals {
@@ -13,7 +13,9 @@ locals {
         "s3:GetBucket*", "s3:GetAccelerateConfiguration", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration",
         "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket",
       ] },
-      { sid = "ReadKey", resources = [local.keys], conditions = local.own[name], actions = [
+      # Of any key: the tags of a new one may take five minutes to count (KMS developer guide, "ABAC for AWS KMS"), and the
+      # provider asks at once.
+      { sid = "ReadKey", resources = [local.keys], actions = [
         "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags",
       ] },
       { sid = "ReadFunctionVariables", actions = ["kms:Decrypt"], resources = [local.keys], conditions = concat(local.own[name], [
@@ -69,6 +71,13 @@ locals {
       # Which takes permission to tag a key that has no tags yet. One that is in use has an alias.
       { sid = "TagNewKey", actions = ["kms:TagResource"], resources = [local.keys], conditions = concat(local.new[name], local.own_or_none[name], [
         ["Null", "kms:ResourceAliases", "true"],
+      ]) },
+      # Nor does this wait for its tags to count.
+      { sid = "SetUpNewKey", resources = [local.keys], actions = [
+        "kms:CreateAlias", "kms:EnableKeyRotation", "kms:PutKeyPolicy",
+        ], conditions = concat(local.own_or_none[name], [
+          ["Null", "kms:ResourceAliases", "true"],
+          ["BoolIfExists", "kms:BypassPolicyLockoutSafetyCheck", "false"],
       ]) },
       { sid = "ManageKey", resources = [local.keys], conditions = local.own[name], actions = [
         "kms:CreateAlias", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:TagResource", "kms:UntagResource",
@@ -195,4 +204,28 @@ locals {
   own         = { for name, tags in local.tags : name => [for key, value in tags : ["StringEquals", "aws:ResourceTag/${key}", value]] }
   new         = { for name, tags in local.tags : name => [for key, value in tags : ["StringEquals", "aws:RequestTag/${key}", value]] }
   own_or_none = { for name, tags in local.tags : name => [for key, value in tags : ["StringEqualsIfExists", "aws:ResourceTag/${key}", value]] }
+}
+
+data "aws_iam_policy_document" "table" {
+  for_each = merge(local.policies, { for name, policy in local.people : name => policy.statements })
+
+  dynamic "statement" {
+    for_each = each.value
+
+    content {
+      sid       = statement.value.sid
+      actions   = statement.value.actions
+      resources = statement.value.resources
+
+      dynamic "condition" {
+        for_each = try(statement.value.conditions, [])
+
+        content {
+          test     = condition.value[0]
+          variable = condition.value[1]
+          values   = flatten([condition.value[2]])
+        }
+      }
+    }
+  }
 }

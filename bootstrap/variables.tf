@@ -26,10 +26,15 @@ variable "region" {
     condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
     error_message = "region is not the name of an AWS region. Use a name such as us-east-1 or eu-central-1."
   }
+
+  validation {
+    condition     = !can(regex("^(cn|us-iso[a-z]*|eu-isoe|eusc)-", var.region))
+    error_message = "region belongs to a partition of AWS whose service names do not end in amazonaws.com, as the policies here have it. Use a region of the commercial partition or of us-gov-."
+  }
 }
 
 variable "environments" {
-  description = "Environments of this account that GitHub deploys. Each gets two roles of its own."
+  description = "Environments of this account. Each gets policies for who uploads and who reads and, where GitHub deploys, two roles."
   type        = set(string)
   default     = ["dev"]
   nullable    = false
@@ -45,6 +50,18 @@ variable "disposable_environments" {
   type        = set(string)
   default     = ["dev"]
   nullable    = false
+}
+
+variable "key_prefixes" {
+  description = "Per environment: the beginning of the keys that its uploader may write and its reader may read. Default: every key."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for prefix in values(var.key_prefixes) : !can(regex("[*?$]", prefix)) && !startswith(prefix, "/")])
+    error_message = "A prefix in key_prefixes holds *, ? or $, which policies take for a pattern, or starts with a slash, as no key should. Use the plain beginning of the keys, for example clinic-a/."
+  }
 }
 
 variable "github" {

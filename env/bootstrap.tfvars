@@ -4,3 +4,4 @@
 #   subject_prefixes = ["repo:OWNER@OWNER_ID/NAME@REPOSITORY_ID"] # made or renamed since 2026-07-15; bootstrap/README.md
 # }
 # disposable_environments = ["dev"] # which GitHub may destroy
+# key_prefixes = { dev = "clinic-a/" } # of the keys that the uploader may write and the reader may read; all unless set

@@ -138,6 +138,68 @@ run "plan_reads_configuration_only" {
   }
 }
 
+run "people" {
+  command = plan
+
+  variables {
+    key_prefixes = { prod = "clinic-a/" }
+  }
+
+  assert {
+    condition     = join(" ", sort([for policy in aws_iam_policy.people : policy.name])) == "eyes-prod-reader eyes-prod-uploader eyes-reader eyes-uploader"
+    error_message = "A policy for people has another name: ${jsonencode(keys(aws_iam_policy.people))}"
+  }
+  assert {
+    condition = jsonencode({ for key in ["eyes-uploader", "eyes-prod-uploader"] : key => jsondecode(aws_iam_policy.people[key].policy).Statement }) == jsonencode({
+      for key, environment in { eyes-uploader = "dev", eyes-prod-uploader = "prod" } : key => [
+        {
+          Sid       = "Upload", Effect = "Allow", Action = ["s3:PutObject", "s3:AbortMultipartUpload"]
+          Resource  = { dev = "arn:aws:s3:::eyes-raw-data-????????/*", prod = "arn:aws:s3:::eyes-prod-raw-data-????????/clinic-a/*" }[environment]
+          Condition = { StringEquals = { "aws:ResourceAccount" = "111122223333" } }
+        },
+        {
+          Sid = "EncryptUploads", Effect = "Allow", Action = ["kms:GenerateDataKey", "kms:Decrypt"], Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
+          Condition = {
+            StringEquals = { "aws:ResourceTag/Environment" = environment, "aws:ResourceTag/Project" = "eyes", "kms:ViaService" = "s3.us-east-1.amazonaws.com" }
+            StringLike = { "kms:EncryptionContext:aws:s3:arn" = {
+              dev  = ["arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-raw-data-????????/*"]
+              prod = ["arn:aws:s3:::eyes-prod-raw-data-????????", "arn:aws:s3:::eyes-prod-raw-data-????????/*"]
+            }[environment] }
+          }
+        },
+      ]
+    })
+    error_message = "Who uploads cannot, or can do more: ${aws_iam_policy.people["eyes-uploader"].policy} ${aws_iam_policy.people["eyes-prod-uploader"].policy}"
+  }
+  assert {
+    condition = jsonencode(jsondecode(aws_iam_policy.people["eyes-prod-reader"].policy).Statement) == jsonencode([
+      {
+        Sid       = "Read", Effect = "Allow", Action = "s3:GetObject", Resource = "arn:aws:s3:::eyes-prod-processed-data-????????/clinic-a/*"
+        Condition = { StringEquals = { "aws:ResourceAccount" = "111122223333" } }
+      },
+      {
+        Sid = "List", Effect = "Allow", Action = "s3:ListBucket", Resource = "arn:aws:s3:::eyes-prod-processed-data-????????"
+        Condition = {
+          StringEquals = { "aws:ResourceAccount" = "111122223333" }
+          StringLike   = { "s3:prefix" = "clinic-a/*" }
+        }
+      },
+      {
+        Sid = "DecryptResults", Effect = "Allow", Action = "kms:Decrypt", Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
+        Condition = {
+          StringEquals = { "aws:ResourceTag/Environment" = "prod", "aws:ResourceTag/Project" = "eyes", "kms:ViaService" = "s3.us-east-1.amazonaws.com" }
+          StringLike   = { "kms:EncryptionContext:aws:s3:arn" = ["arn:aws:s3:::eyes-prod-processed-data-????????", "arn:aws:s3:::eyes-prod-processed-data-????????/*"] }
+        }
+      },
+    ])
+    error_message = "Who reads cannot, or can do more: ${aws_iam_policy.people["eyes-prod-reader"].policy}"
+  }
+  assert {
+    condition     = length([for key, policy in aws_iam_policy.github : key if strcontains(policy.policy, "-uploader") || strcontains(policy.policy, "-reader")]) == 0
+    error_message = "GitHub's roles may change the policies of people."
+  }
+}
+
 run "role_of_the_function" {
   command = plan
 
@@ -234,6 +296,13 @@ run "objects" {
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-data"].policy).Statement : statement if contains(flatten([statement.Action]), "kms:PutKeyPolicy")]) == jsonencode([{
+      Sid = "SetUpNewKey", Effect = "Allow", Action = ["kms:PutKeyPolicy", "kms:EnableKeyRotation", "kms:CreateAlias"], Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
+      Condition = {
+        BoolIfExists         = { "kms:BypassPolicyLockoutSafetyCheck" = "false" }
+        Null                 = { "kms:ResourceAliases" = "true" }
+        StringEqualsIfExists = { "aws:ResourceTag/Environment" = "prod", "aws:ResourceTag/Project" = "eyes" }
+      }
+      }, {
       Sid = "SetKeyPolicy", Effect = "Allow", Action = "kms:PutKeyPolicy", Resource = "arn:aws:kms:us-east-1:111122223333:key/*"
       Condition = {
         BoolIfExists = { "kms:BypassPolicyLockoutSafetyCheck" = "false" }

@@ -48,6 +48,15 @@ run "unknown_region" {
   }
 }
 
+run "region_of_another_partition" {
+  command         = plan
+  expect_failures = [var.region]
+
+  variables {
+    region = "cn-north-1"
+  }
+}
+
 run "environment_name_with_a_hyphen" {
   command         = plan
   expect_failures = [var.environments]
@@ -126,5 +135,28 @@ run "branch_as_a_ref" {
 
   variables {
     github = { repository = "acme/retina", branch = "refs/heads/main" }
+  }
+}
+
+run "key_prefix_that_is_a_pattern" {
+  command         = plan
+  expect_failures = [var.key_prefixes]
+
+  variables {
+    key_prefixes = { dev = "clinic-*/" }
+  }
+}
+
+run "github_in_another_partition" {
+  command         = plan
+  expect_failures = [aws_iam_role.github]
+
+  override_data {
+    target = data.aws_partition.current
+    values = { partition = "aws-us-gov" }
+  }
+
+  variables {
+    github = { repository = "acme/retina" }
   }
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from commands import aws, build, drift_issue, github, plan, smoke, state
 from commands.adopt import adoptable
-from commands.environment import BOOTSTRAP, BOOTSTRAP_KEY, Environment, data_dir, siblings
+from commands.environment import BOOTSTRAP, BOOTSTRAP_KEY, Environment, data_dir, names, siblings
 from commands.settings import ROOT, read_settings
 from commands.terminal import Refused, confirm, say, step
 from commands.terraform import Terraform, check_version
@@ -216,6 +216,12 @@ def bootstrap_account(run: Run, *, data_loss: bool) -> None:
         raise Refused(
             f"env/bootstrap.tfvars sets {twice[0]}, which comes from the files of the environments. Take it out there."
         )
+    for setting in ("key_prefixes", "disposable_environments"):
+        if unknown := sorted(set(given.get(setting) or ()) - set(names())):
+            raise Refused(
+                f"env/bootstrap.tfvars names {unknown[0]} in {setting}, and env/ has no environment of that name, only "
+                f"{', '.join(names())}. Correct it."
+            )
     if settings := given.get("github"):
         github.check_subjects(settings, f"./deploy.sh bootstrap {run.environment.name}")
     with step(f"Make the state bucket {run.environment.state_bucket(run.account.id)}", run.log):

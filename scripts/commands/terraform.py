@@ -176,6 +176,17 @@ class Terraform:
                 f"the plan for {self.target} is out of date, as the state has changed since; nothing was done. "
                 f"Plan again: {self.replan}"
             )
+        words = " ".join(plain.split())  # Terraform wraps lines
+        if "Unable to validate the following destination configurations" in words:
+            return (
+                f"S3 does not accept a notification of {self.target} yet, because the permissions for it, which are "
+                f"new, take some seconds to spread. Run it again: {self.retry}"
+            )
+        if found := re.search(r"not authorized to perform: (kms:\w+)", words):
+            return (
+                f"these credentials may not call {found[1]} for {self.target}. If its key is new, AWS takes up to five "
+                f"minutes to count the tags that allow it: wait, then run {self.retry}"
+            )
         if "EntityAlreadyExists" in plain and "aws_iam_openid_connect_provider" in plain:
             return (
                 "this account already has an OIDC provider for GitHub, and an account can have only one. Set "

@@ -384,6 +384,15 @@ run "region_that_is_none" {
   }
 }
 
+run "region_of_another_partition" {
+  command         = plan
+  expect_failures = [var.region]
+
+  variables {
+    region = "cn-north-1"
+  }
+}
+
 run "missing_package_of_layers" {
   command         = plan
   expect_failures = [aws_lambda_layer_version.this]

@@ -226,6 +226,15 @@ def test_settings_of_bootstrap_do_not_contradict_the_environments(
     assert refusal(deploy.bootstrap) == (
         "env/bootstrap.tfvars sets region, which comes from the files of the environments. Take it out there."
     )
+    for setting, value in {
+        "key_prefixes": '{ prdo = "clinic-a/" }',
+        "disposable_environments": '["dev", "prdo"]',
+    }.items():
+        (env / "bootstrap.tfvars").write_text(f"{setting} = {value}\n")
+        assert refusal(deploy.bootstrap) == (
+            f"env/bootstrap.tfvars names prdo in {setting}, and env/ has no environment of that name, only dev. "
+            "Correct it."
+        )
 
 
 @pytest.mark.parametrize("kept", [True, False])

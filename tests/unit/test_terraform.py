@@ -44,6 +44,16 @@ TAKEN = (
     "https://token.actions.githubusercontent.com already exists.\n\n  with aws_iam_openid_connect_provider.github[0],\n"
 )
 
+# As the provider prints them, wrapped at the width of the terminal.
+TOO_NEW = (
+    "│ Error: creating S3 Bucket (raw) Notification: operation error S3: PutBucketNotification, api error\n"
+    "│ InvalidArgument: Unable to validate the following destination configurations\n"
+)
+NOT_COUNTED = (
+    "│ Error: enabling KMS Key rotation: AccessDeniedException: User: arn:aws:sts::1:assumed-role/a/b is not\n"
+    "│ authorized to perform: kms:EnableKeyRotation on resource: arn:aws:kms:us-east-1:1:key/k\n"
+)
+
 
 class Nobody:
     """An account whose calls Terraform is not going to make."""
@@ -102,8 +112,31 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "this account already has an OIDC provider for GitHub, and an account can have only one. Set "
             "create_oidc_provider = false in github in env/bootstrap.tfvars, then run ./deploy.sh bootstrap dev",
         ),
+        (
+            TOO_NEW,
+            "dev",
+            "S3 does not accept a notification of dev yet, because the permissions for it, which are new, take some "
+            "seconds to spread. Run it again: ./deploy.sh deploy dev",
+        ),
+        (
+            NOT_COUNTED,
+            "dev",
+            "these credentials may not call kms:EnableKeyRotation for dev. If its key is new, AWS takes up to five "
+            "minutes to count the tags that allow it: wait, then run ./deploy.sh deploy dev",
+        ),
     ],
-    ids=["locked", "in colour", "bootstrap locked", "lock refused", "something else", "nothing", "stale", "provider"],
+    ids=[
+        "locked",
+        "in colour",
+        "bootstrap locked",
+        "lock refused",
+        "something else",
+        "nothing",
+        "stale",
+        "provider",
+        "a new notification",
+        "a new key",
+    ],
 )
 def test_an_error_ends_with_its_meaning(
     fake: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], errors: str, target: str, meaning: str
