@@ -1,10 +1,10 @@
 terraform {
-  required_version = ">= 1.11" # 1.11: the S3 backend locks the state by itself, without DynamoDB
+  required_version = ">= 1.11, < 2.0" # 1.11: the S3 backend locks the state by itself, without DynamoDB
 
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = "~> 5.100"
+      version = ">= 5.100, < 7.0"
     }
   }
 }

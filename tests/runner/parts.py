@@ -14,17 +14,14 @@ LOCAL_AWS = (".venv/local-aws", "scripts/local_aws/requirements.txt")
 SCANNERS = (".venv/scanners", "tests/scan/requirements.txt")
 MUTANTS = (".venv/mutants", "tests/mutants/requirements.txt")
 BENCH = (".venv/bench", "tests/bench/requirements.txt")
+NEWEST = (".venv/newest", "tests/newest/requirements.txt")
 
 LOGS = ROOT / ".local/tests"
-DATA_DIR = ROOT / ".local/tests-terraform"
-TERRAFORM = f"TF_DATA_DIR={shlex.quote(str(DATA_DIR))} terraform"
-BOOTSTRAP = f"TF_DATA_DIR={shlex.quote(str(ROOT / '.local/tests-bootstrap'))} terraform -chdir=bootstrap"
-ROOT_TESTS = f"{TERRAFORM} test -no-color -test-directory=tests/terraform"
-BOOTSTRAP_TESTS = f"{BOOTSTRAP} test -no-color"
-INIT = "init -backend=false -input=false -lockfile=readonly -no-color"
+DATA_DIR, BOOTSTRAP_DATA_DIR = ROOT / ".local/tests-terraform", ROOT / ".local/tests-bootstrap"
+NEWEST_DATA_DIR, NEWEST_BOOTSTRAP_DATA_DIR = ROOT / ".local/newest-terraform", ROOT / ".local/newest-bootstrap"
 PYTHON_FILES = (
-    "lambda_function.py schemas/generate.py scripts tests/bench tests/controls tests/e2e tests/mutants tests/runner "
-    "tests/unit"
+    "lambda_function.py schemas/generate.py scripts tests/bench tests/controls tests/e2e tests/mutants tests/newest "
+    "tests/runner tests/unit"
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
 # Two for each processor: much of what the tests call waits.
@@ -77,10 +74,41 @@ def side_by_side(*commands: str) -> str:
     return "\n".join(["logs=$(mktemp -d) pids=() failed=''", *start, *end, 'rm -r "$logs"; [ -z "$failed" ]'])
 
 
+class Terraform:
+    """Shell commands of Terraform about both root modules, with their working data in two folders."""
+
+    def __init__(self, data_dir: Path, bootstrap_data_dir: Path) -> None:
+        root = f"TF_DATA_DIR={shlex.quote(str(data_dir))} terraform"
+        bootstrap = f"TF_DATA_DIR={shlex.quote(str(bootstrap_data_dir))} terraform -chdir=bootstrap"
+        init = "init -backend=false -input=false -lockfile=readonly -no-color"
+        self.init = [f"{root} {init} -test-directory=tests/terraform", f"{bootstrap} {init}"]
+        self.validate = [f"{root} validate -no-color", f"{bootstrap} validate -no-color"]
+        self._root_tests = f"{root} test -no-color -test-directory=tests/terraform"
+        self._bootstrap_tests = f"{bootstrap} test -no-color"
+
+    @property
+    def tests(self) -> str:
+        """All tests."""
+        return side_by_side(
+            f"{self._root_tests} -filter=tests/terraform/validation.tftest.hcl",
+            f"{self._root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl "
+            f"&& {self._bootstrap_tests}",
+        )
+
+    @property
+    def quick_tests(self) -> str:
+        """Names and policies."""
+        return side_by_side(
+            f"{self._root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl",
+            f"{self._bootstrap_tests} -filter=tests/policies.tftest.hcl",
+        )
+
+
+TERRAFORM = Terraform(DATA_DIR, BOOTSTRAP_DATA_DIR)
+NEWEST_TERRAFORM = Terraform(NEWEST_DATA_DIR, NEWEST_BOOTSTRAP_DATA_DIR)
 STATIC = [
     "terraform fmt -check -diff -recursive",
-    f"{TERRAFORM} validate -no-color",
-    f"{BOOTSTRAP} validate -no-color",
+    *TERRAFORM.validate,
     "ruff format --check",
     "ruff check",
     f"mypy {PYTHON_FILES}",
@@ -98,19 +126,8 @@ PARTS = by_name(
     Part(
         "terraform",
         "terraform test: names, policies as rendered, validation",
-        [
-            side_by_side(
-                f"{ROOT_TESTS} -filter=tests/terraform/validation.tftest.hcl",
-                f"{ROOT_TESTS} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl "
-                f"&& {BOOTSTRAP_TESTS}",
-            )
-        ],
-        quick=[
-            side_by_side(
-                f"{ROOT_TESTS} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl",
-                f"{BOOTSTRAP_TESTS} -filter=tests/policies.tftest.hcl",
-            )
-        ],
+        [TERRAFORM.tests],
+        quick=[TERRAFORM.quick_tests],
     ),
     Part(
         "unit",
@@ -146,6 +163,18 @@ OTHERS = by_name(
         "changes the handler bit by bit in a copy and expects the unit tests to turn red; 30 to 45 minutes",
         [".venv/mutants/bin/python tests/mutants/run.py"],
         environments=(MUTANTS,),
+    ),
+    Part(
+        "newest",
+        "terraform test on the newest Terraform that PyPI has; the .tf files against version 6 of the provider",
+        [
+            'export TERRAFORM="$PWD/tests/newest/terraform.py" PATH="$PWD/.venv/newest/bin:$PATH" PYTHONPATH=scripts',
+            *NEWEST_TERRAFORM.init,
+            "terraform version",
+            NEWEST_TERRAFORM.tests,
+            f"python tests/newest/version_6.py {shlex.quote(' && '.join(NEWEST_TERRAFORM.validate))}",
+        ],
+        environments=(NEWEST,),
     ),
     Part(
         "chaos",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from parts import BOOTSTRAP, COMMANDS, DATA_DIR, INIT, LOGS, OTHERS, PARTS, ROOT, TERRAFORM, TESTS, Part
+from parts import COMMANDS, DATA_DIR, LOGS, OTHERS, PARTS, ROOT, TERRAFORM, TESTS, Part
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -220,9 +220,8 @@ def must(command: str) -> None:
 @contextlib.contextmanager
 def attached() -> Iterator[None]:
     """Let `terraform` attach to providers that run already."""
-    init = f"{TERRAFORM} {INIT} -test-directory=tests/terraform"
     if not provider.executable(DATA_DIR):
-        must(init)
+        must(TERRAFORM.init[0])
     executable = provider.executable(DATA_DIR)
     if not executable:
         raise Refused(f"{DATA_DIR} does not hold the provider that .terraform.lock.hcl names. Delete that folder.")
@@ -230,8 +229,8 @@ def attached() -> Iterator[None]:
     providers = Providers(executable, types, LOGS / "providers.log")
     os.environ |= providers.variables
     try:
-        must(init)
-        must(f"{BOOTSTRAP} {INIT}")
+        for command in TERRAFORM.init:
+            must(command)
         yield
     finally:
         providers.stop()
