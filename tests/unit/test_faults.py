@@ -6,26 +6,20 @@ server, and breaks those that it is told to break.
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
-import struct
-import threading
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
 from .conftest import Context, batch, failed, notification, processed, verdict
+from .proxy import Proxy, proxy_fixture, server_fixture  # noqa: F401 - fixtures
 
 LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in range(2000)]).encode()
 CHECKSUM = b64encode(zlib.crc32(LARGE).to_bytes(4)).decode()
@@ -34,117 +28,14 @@ FAULTS = ["throttled", "error", "timeout", "reset", "denied"]
 LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "head"]
 
 
-class Proxy(BaseHTTPRequestHandler):
-    """Passes requests on, and breaks the next ones of a kind."""
-
-    protocol_version = "HTTP/1.1"
-    upstream: tuple[str, int]
-    kind = fault = ""
-    left = 0  # how many requests to break
-    broken = 0  # how many bodies to break in the middle
-    ranges = True  # whether to ask for parts of objects
-    checksum = ""  # of the whole object, which is said of its parts as well
-    seen: list[str]
-    released: threading.Event
-    middle = ("reset", "cut short", "stall", "corrupt")  # faults of a body that has begun
-
-    def _kind(self) -> str:
-        query = self.path.partition("?")[2]
-        if self.path.startswith("/rejected?"):
-            return "list verdicts"
-        if self.path.startswith("/rejected/"):
-            return {"HEAD": "look for a verdict", "PUT": "write it", "DELETE": "remove it"}[self.command]
-        if self.command == "POST":
-            return "create" if query.startswith("uploads") else "complete"
-        if self.command == "PUT":
-            return "part" if "partNumber" in query else "put"
-        return {"GET": "resume" if "Range" in self.headers else "get", "HEAD": "head", "DELETE": "abort"}[self.command]
-
-    def _pass(self) -> None:
-        cls = type(self)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        kind = self._kind()
-        cls.seen.append(kind)
-        if kind == cls.kind and cls.left:
-            cls.left -= 1
-            match cls.fault:
-                case "throttled":
-                    return self._answer(503, [], b"<Error><Code>SlowDown</Code></Error>")
-                case "error":
-                    return self._answer(500, [], b"<Error><Code>InternalError</Code></Error>")
-                case "denied":
-                    return self._answer(403, [], b"<Error><Code>AccessDenied</Code></Error>")
-                case "timeout":
-                    cls.released.wait()
-                    self.close_connection = True
-                    return None
-                case "reset" if kind not in ("get", "resume"):
-                    return self._reset()
-        upstream = http.client.HTTPConnection(*cls.upstream)
-        headers = {name: value for name, value in self.headers.items() if cls.ranges or name != "Range"}
-        upstream.request(self.command, self.path, body, headers)
-        answer = upstream.getresponse()
-        content = answer.read()
-        upstream.close()
-        broken = kind == cls.kind and cls.fault in cls.middle and kind in ("get", "resume") and cls.broken
-        if broken:
-            cls.broken -= 1
-        return self._answer(answer.status, answer.getheaders(), content, broken=cls.fault if broken else "")
-
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, broken: str = "") -> None:
-        self.send_response(status)
-        for name, value in headers:
-            if name.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
-                self.send_header(name, value)
-        if self.checksum and self.command == "GET":
-            self.send_header("x-amz-checksum-crc32", self.checksum)
-        if broken == "corrupt":
-            content, broken = content.replace(b"x", b"y"), ""
-        length = {name.lower(): value for name, value in headers}.get("content-length")
-        self.send_header("Content-Length", (length if self.command == "HEAD" and length else str(len(content))))
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        self.wfile.write(content[: len(content) // 2] if broken else content)
-        if broken:
-            self.wfile.flush()
-            if broken == "stall":
-                type(self).released.wait()
-            self._reset() if broken == "reset" else setattr(self, "close_connection", True)
-
-    def _reset(self) -> None:
-        """Make closing the connection an abort."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, int]]:
-    moto_server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto_server.start()
-    yield moto_server.get_host_and_port()
-    moto_server.stop()
-
-
 @pytest.fixture
-def s3(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Any]:
+def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     """A client of the server itself; the handler's goes through the proxy."""
-    proxy: Any = type("ThisProxy", (Proxy,), {"upstream": server, "seen": [], "released": threading.Event()})
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), proxy)
-    httpd.daemon_threads = True
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
     config = lambda_function.s3.meta.config
     if "timeout" in request.node.name or "stall" in request.node.name:
         # Elsewhere nobody has to wait. An answer that only comes late is no fault, and must not be taken for one here.
         config = config.merge(Config(read_timeout=1))
-    through = f"http://127.0.0.1:{httpd.server_port}"
-    monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=through, config=config))
+    monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=proxy.url, config=config))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(lambda_function, "PART_BYTES", 40_000)
     monkeypatch.setattr(lambda_function, "READ_BYTES", 32_768)
@@ -155,19 +46,7 @@ def s3(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch, request: pytest
     for bucket in ("raw", "processed", "rejected"):
         client.create_bucket(Bucket=bucket)
     client.put_bucket_versioning(Bucket="raw", VersioningConfiguration={"Status": "Enabled"})
-    yield client
-    proxy.released.set()
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
-    reset = http.client.HTTPConnection(*server)
-    reset.request("POST", "/moto-api/reset")
-    reset.getresponse().read()
-    reset.close()
-
-
-def break_next(s3: Any, kind: str, fault: str, times: int) -> None:
-    s3.proxy.kind, s3.proxy.fault, s3.proxy.left, s3.proxy.broken = kind, fault, times, times
+    return client
 
 
 def content(data: bytes) -> Any:
@@ -186,7 +65,7 @@ def cases(requests: list[str], faults: list[str]) -> list[Any]:
 def test_a_passing_fault_is_not_noticed(s3: Any, context: Context, request_: str, fault: str) -> None:
     data = SMALL if request_ == "put" else LARGE
     s3.put_object(Bucket="raw", Key="scan.json", Body=data)
-    break_next(s3, request_, fault, 1)
+    s3.proxy.break_next(request_, fault, 1)
     assert lambda_handler(notification("scan.json"), context) is None
     assert s3.proxy.seen.count(request_) > 1 or "resume" in s3.proxy.seen
     assert processed(s3, "scan.json") == content(data)
@@ -199,7 +78,7 @@ def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
 ) -> None:
     data = SMALL if request_ == "put" else LARGE
     s3.put_object(Bucket="raw", Key="scan.json", Body=data)
-    break_next(s3, request_, fault, 1000)
+    s3.proxy.break_next(request_, fault, 1000)
     if (request_, fault) == ("get", "reset"):
         s3.proxy.kind = "get"  # the first answer breaks off; make those that resume it break off as well
         s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
@@ -210,7 +89,7 @@ def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
     assert processed(s3, "scan.json") == (content(data) if is_written else None)
     assert not uploads(s3)
     assert failed(lambda_handler(batch(notification("scan.json")), context)) == ["m0"]
-    break_next(s3, "", "", 0)
+    s3.proxy.break_next("", "", 0)
     assert lambda_handler(batch(notification("scan.json")), context) == {"batchItemFailures": []}
     assert processed(s3, "scan.json") == content(data)
     assert not uploads(s3)
@@ -221,7 +100,7 @@ def test_an_upload_that_cannot_be_dropped_is_logged_and_the_file_rejected_all_th
     s3: Any, context: Context, log: Any, fault: str
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE[:-1] + b"x")
-    break_next(s3, "abort", fault, 1000)
+    s3.proxy.break_next("abort", fault, 1000)
     assert lambda_handler(notification("scan.json"), context) is None
     assert '"message":"abort failed"' in log.getvalue()
     assert verdict(s3, "scan.json")["reason"] == "malformed"
@@ -241,13 +120,13 @@ def test_a_verdict_is_there_in_the_end_or_gone_whatever_fails_on_the_way(
     if request_ == "remove it":
         lambda_handler(notification("scan.json"), context)
         s3.put_object(Bucket="raw", Key="scan.json", Body=SMALL)
-    break_next(s3, request_, fault, 1000)
+    s3.proxy.break_next(request_, fault, 1000)
     if (request_, fault) == ("get", "reset"):
         s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
     with pytest.raises(Failure, match=" bucket=raw key="):
         lambda_handler(notification("scan.json"), context)
     assert bool(verdict(s3, "scan.json")) == (request_ in ("remove it", "head"))
-    break_next(s3, "", "", 0)
+    s3.proxy.break_next("", "", 0)
     assert lambda_handler(batch(notification("scan.json")), context) == {"batchItemFailures": []}
     assert bool(verdict(s3, "scan.json")) == (request_ != "remove it")
 
@@ -257,17 +136,17 @@ def test_a_batch_comes_again_if_nobody_tells_of_its_verdicts(s3: Any, context: C
     s3.put_object(Bucket="raw", Key="a.json", Body=SMALL)
     s3.put_object(Bucket="raw", Key="b.json", Body=BAD)
     events = batch(notification("a.json"), notification("b.json"))
-    break_next(s3, "list verdicts", fault, 1000)
+    s3.proxy.break_next("list verdicts", fault, 1000)
     assert failed(lambda_handler(events, context)) == ["m0", "m1"]
     assert verdict(s3, "b.json") is None
-    break_next(s3, "list verdicts", fault, 0 if fault == "denied" else 1)
+    s3.proxy.break_next("list verdicts", fault, 0 if fault == "denied" else 1)
     assert failed(lambda_handler(events, context)) == []
     assert verdict(s3, "b.json")
 
 
 def test_an_answer_that_begins_elsewhere_is_not_taken_for_the_rest(s3: Any, context: Context) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
-    break_next(s3, "get", "reset", 1)
+    s3.proxy.break_next("get", "reset", 1)
     s3.proxy.ranges = False  # then HTTP has it that the whole object comes once more
     with pytest.raises(Failure, match="range_ignored"):
         lambda_handler(notification("scan.json"), context)
@@ -283,7 +162,7 @@ def test_a_broken_download_is_resumed_at_the_same_byte(
     monkeypatch.setattr(lambda_function, "READ_BYTES", 256)  # so that half of what is left is always some progress
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     s3.proxy._kind = lambda self: "get" if self.command == "GET" else Proxy._kind(self)
-    break_next(s3, "get", fault, times)
+    s3.proxy.break_next("get", fault, times)
     assert lambda_handler(notification("scan.json"), context) is None
     assert s3.proxy.seen.count("get") == times + 1
     assert processed(s3, "scan.json") == content(LARGE)
@@ -293,7 +172,7 @@ def test_a_broken_download_is_resumed_at_the_same_byte(
 def test_what_resumes_a_download_is_tried_again_as_well(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     break_body(s3)
-    break_next(s3, "resume", fault, 1)
+    s3.proxy.break_next("resume", fault, 1)
     assert lambda_handler(notification("scan.json"), context) is None
     assert s3.proxy.seen.count("resume") == 2
     assert processed(s3, "scan.json") == content(LARGE)
@@ -305,7 +184,7 @@ def test_a_download_that_cannot_be_resumed_leaves_nothing_and_the_event_comes_ag
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     break_body(s3)
-    break_next(s3, "resume", fault, 1000)
+    s3.proxy.break_next("resume", fault, 1000)
     assert failed(lambda_handler(batch(notification("scan.json")), context)) == ["m0"]
     assert processed(s3, "scan.json") is None
     assert not uploads(s3)
@@ -324,7 +203,7 @@ def break_body(s3: Any) -> None:
 def test_content_that_does_not_fit_its_checksum_is_not_published(s3: Any, context: Context) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     s3.proxy.checksum = CHECKSUM
-    break_next(s3, "get", "corrupt", 1)
+    s3.proxy.break_next("get", "corrupt", 1)
     with pytest.raises(Failure, match=r"^checksum_mismatch "):
         lambda_handler(notification("scan.json"), context)
     assert processed(s3, "scan.json") is None
@@ -334,7 +213,7 @@ def test_content_that_does_not_fit_its_checksum_is_not_published(s3: Any, contex
 def test_a_download_is_not_resumed_on_what_has_replaced_an_unversioned_object(s3: Any, context: Context) -> None:
     s3.create_bucket(Bucket="plain")
     s3.put_object(Bucket="plain", Key="scan.json", Body=LARGE)
-    break_next(s3, "get", "cut short", 1)
+    s3.proxy.break_next("get", "cut short", 1)
     answer = s3.proxy._answer
 
     def overwrite_then_answer(self: Any, *args: Any, broken: str = "") -> None:
@@ -350,7 +229,7 @@ def test_a_download_is_not_resumed_on_what_has_replaced_an_unversioned_object(s3
 
 def test_a_broken_download_is_resumed_on_the_version_it_began_with(s3: Any, context: Context) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
-    break_next(s3, "get", "cut short", 1)
+    s3.proxy.break_next("get", "cut short", 1)
     answer = s3.proxy._answer
 
     def overwrite_then_answer(self: Any, *args: Any, broken: str = "") -> None:
