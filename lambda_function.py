@@ -75,7 +75,7 @@ if STALE_RESULTS not in ("keep", "remove"):
     raise RuntimeError("STALE_RESULTS is unknown: it must be keep or remove")
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "data-processor")
 
-logger = Logger(service=SERVICE)
+logger = Logger(service=SERVICE, use_rfc3339=True)  # Lambda takes a line with any other time for INFO
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "RetinaScanPipeline"), service=SERVICE)
 _session = botocore.session.get_session()
 _session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)  # none is looked at

@@ -23,8 +23,9 @@ resource "aws_lambda_function" "this" {
   }
 
   logging_config {
-    log_group  = aws_cloudwatch_log_group.this.name
-    log_format = "JSON"
+    log_group             = aws_cloudwatch_log_group.this.name
+    log_format            = "JSON"
+    application_log_level = "INFO" # above it, Lambda drops the lines that carry the metrics, as they have no level
   }
 
   tracing_config {

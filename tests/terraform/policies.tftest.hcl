@@ -1075,6 +1075,10 @@ run "function" {
     error_message = "The function must log JSON into its own group."
   }
   assert {
+    condition     = aws_lambda_function.this.logging_config[0].application_log_level == "INFO"
+    error_message = "Above the level INFO, Lambda drops the metrics."
+  }
+  assert {
     condition     = aws_cloudwatch_log_group.this.name == "/aws/lambda/eyes" && aws_cloudwatch_log_group.this.retention_in_days == 14
     error_message = "The log is kept for 14 days."
   }
