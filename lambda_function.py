@@ -488,7 +488,8 @@ def _process_newest(work: Work, remaining: Callable[[], int]) -> tuple[str, Reje
     work.version_id, work.etag = NO_VERSION
     work.records = work.bytes_in = work.bytes_out = 0
     try:
-        raw = s3.get_object(Bucket=work.bucket, Key=work.key)
+        # Not every boto3 that Lambda may bring asks for the checksum, and checks it, by itself.
+        raw = s3.get_object(Bucket=work.bucket, Key=work.key, ChecksumMode="ENABLED")
     except ClientError as error:
         if _code(error) == "NoSuchKey":
             return "gone", None
