@@ -15,6 +15,7 @@ SCANNERS = (".venv/scanners", "tests/scan/requirements.txt")
 MUTANTS = (".venv/mutants", "tests/mutants/requirements.txt")
 BENCH = (".venv/bench", "tests/bench/requirements.txt")
 NEWEST = (".venv/newest", "tests/newest/requirements.txt")
+OLDEST_SDK = (".venv/oldest-sdk", "tests/oldest_sdk/requirements.txt")
 
 LOGS = ROOT / ".local/tests"
 DATA_DIR, BOOTSTRAP_DATA_DIR = ROOT / ".local/tests-terraform", ROOT / ".local/tests-bootstrap"
@@ -134,6 +135,7 @@ PARTS = by_name(
         "the handler and the commands, on moto",
         [f"pytest tests/unit {WORKERS} --cov --cov-report=term-missing:skip-covered --cov-fail-under=98"],
         quick=[f"pytest tests/unit {WORKERS} -m 'not slow'"],
+        environments=(OLDEST_SDK,),
     ),
     Part(
         "scan",

@@ -91,7 +91,7 @@ class OneProcessForAModule(LoadScopeScheduling):  # type: ignore[misc] # has no 
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return module if module.endswith(("/test_build.py", "/test_python_env.py")) else nodeid
+        return module if module.endswith(("/test_build.py", "/test_python_env.py", "/test_runtime.py")) else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForAModule:
