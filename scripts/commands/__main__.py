@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 IN_FLIGHT_MINUTES = 15.0  # how long an upload may be under way before it counts as missing
 RATE = 100.0  # objects per second that are sent again
+READ_RATE = 1000.0  # versions per second that are searched for patients
 WAIT_SECONDS = 300.0  # how long redrive waits for outcomes
+ERASE_WAIT_SECONDS = 900.0  # how long erase waits for the results of rewritten files
 
 
 class Parser(argparse.ArgumentParser):
@@ -214,6 +216,41 @@ def parser() -> Parser:
     )
     added.add_argument("--key", required=True, type=filled, metavar="K", help="the object; --key=-K for a leading dash")
     added.add_argument("--version", type=filled, metavar="ID", help="copy this version over the newest one")
+
+    patients: dict[str, Any] = {"default": "", "metavar": "FILE", "help": "file with patient ids, one a line"}
+    read_rate: dict[str, Any] = {"type": positive, "default": READ_RATE, "metavar": "N"}
+    read_rate["help"] = "versions per second to read, %(default)g"
+
+    added = operate(
+        "find", "operate.find:find", "tell where patients are, whose ids are read from standard input or a file"
+    )
+    added.add_argument("--patients", **patients)
+    added.add_argument("--json", **as_json)
+    added.add_argument("--prefix", default="", metavar="P", help="only keys that begin with this")
+    added.add_argument("--since", default="", metavar="T", help="only what was written since: 7d, 12h, 2026-01-31")
+    added.add_argument("--rate", **read_rate)
+    added.add_argument("--resume", **resume)
+
+    added = operate(
+        "erase",
+        "operate.erase:erase",
+        "remove uploads, or the records of patients, with every older version and result, and report what remains",
+        "[ENV] (--key K | --patients FILE) [OPTION...]",
+    )
+    either = added.add_mutually_exclusive_group(required=True)
+    either.add_argument("--key", action="append", default=[], type=filled, metavar="K", help="all of it; repeatable")
+    either.add_argument("--patients", **(patients | {"type": filled}))
+    added.add_argument("--prefix", default="", metavar="P", help="with --patients: only keys that begin with this")
+    added.add_argument("--keep-rejected", action="store_true", help="leave rejected files alone, and report them")
+    added.add_argument("--rate", **read_rate)
+    added.add_argument(
+        "--wait", type=not_negative, default=ERASE_WAIT_SECONDS, metavar="SECONDS",
+        help="for the results of rewritten files, at most %(default)g",
+    )  # fmt: skip
+    added.add_argument("--report", default="", type=filled, metavar="FILE", help="write the report into a new file")
+    added.add_argument("--json", **as_json)
+    added.add_argument("--yes", action="store_true", help="do not ask")
+    added.add_argument("--resume", **resume)
 
     added = change("destroy", "deploy:destroy", "remove an environment")
     added.add_argument("--yes", action="store_true", help="do not ask")

@@ -47,6 +47,16 @@ class Ledger:
             create table if not exists event (id, key, version, reason, tries, at real);
             create index if not exists event_key on event (key);
             create table if not exists sent (key text primary key, outcome default '', reason default '');
+            create table if not exists held ( -- versions that hold records of patients; never an id of one
+                bucket, key, version, etag, modified real, newest, state, matched, records, reason,
+                primary key (bucket, key, version)
+            );
+            create table if not exists task (
+                key text primary key, action, newest, newest_etag, base, base_etag, made, made_etag, state, reason
+            );
+            create table if not exists doomed ( -- what is to be removed; at: when it was
+                bucket, key, version, etag, modified real, marker, newest, at real, primary key (bucket, key, version)
+            );
             """
         )
 
