@@ -239,7 +239,7 @@ def parser() -> Parser:
     )
     either = added.add_mutually_exclusive_group(required=True)
     either.add_argument("--key", action="append", default=[], type=filled, metavar="K", help="all of it; repeatable")
-    either.add_argument("--patients", **(patients | {"type": filled}))
+    either.add_argument("--patients", **(patients | {"type": filled, "default": None}))
     added.add_argument("--prefix", default="", metavar="P", help="with --patients: only keys that begin with this")
     added.add_argument("--keep-rejected", action="store_true", help="leave rejected files alone, and report them")
     added.add_argument("--rate", **read_rate)
@@ -247,7 +247,7 @@ def parser() -> Parser:
         "--wait", type=not_negative, default=ERASE_WAIT_SECONDS, metavar="SECONDS",
         help="for the results of rewritten files, at most %(default)g",
     )  # fmt: skip
-    added.add_argument("--report", default="", type=filled, metavar="FILE", help="write the report into a new file")
+    added.add_argument("--report", type=filled, metavar="FILE", help="write the report into a new file")
     added.add_argument("--json", **as_json)
     added.add_argument("--yes", action="store_true", help="do not ask")
     added.add_argument("--resume", **resume)

@@ -86,7 +86,7 @@ class Cut:
             if record.patient_id in self._patients.ids:
                 self.removed += 1
                 continue
-            parts.append(space if self.kept else self._head + space.replace(b",", b""))
+            parts.append(space if self.kept else self._head + space.rpartition(b",")[2])
             parts.append(record_bytes)
             self.kept += 1
             self._digest.update(record_bytes + b"\0")  # which JSON never holds

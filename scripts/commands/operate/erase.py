@@ -575,7 +575,8 @@ def erase(pipeline: Pipeline, options: argparse.Namespace) -> int:
             report = reported(pipeline, ledger, patients, options)
         except STOPS:
             ledger.db.commit()
-            say("Stopped at a safe place. To resume, run the same command with --resume.")
+            if ledger.get("planned") or ledger.get("done"):
+                say("Stopped at a safe place. To resume, run the same command with --resume.")
             raise
         if file:
             json.dump(report, file, indent=2)
@@ -586,7 +587,7 @@ def erase(pipeline: Pipeline, options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def report_file(path: str) -> Iterator[IO[str] | None]:
+def report_file(path: str | None) -> Iterator[IO[str] | None]:
     """Open the file for the report, which only its owner may read. Removed again unless it was written to."""
     if not path:
         yield None

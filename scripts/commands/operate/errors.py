@@ -19,13 +19,19 @@ THROTTLED |= {"Throttling", "ThrottlingException", "TooManyRequestsException"}
 ABSENT = {"NoSuchBucket", "ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
 # What IAM calls these calls.
 ACTIONS = {
+    "CompleteMultipartUpload": "s3:PutObject (and kms:Decrypt)",
+    "CreateMultipartUpload": "s3:PutObject (and kms:GenerateDataKey)",
     "DeleteObject": "s3:DeleteObject (and s3:DeleteObjectVersion)",
     "CopyObject": "s3:GetObjectVersion and s3:PutObject (and kms:GenerateDataKey)",
     "GetBucketInventoryConfiguration": "s3:GetInventoryConfiguration",
     "GetObject": "s3:GetObject (and kms:Decrypt)",
+    "GetObjectTagging": "s3:GetObjectVersionTagging",
     "HeadObject": "s3:GetObject (and s3:ListBucket)",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",
     "ListObjectVersions": "s3:ListBucketVersions",
+    "PutObject": "s3:PutObject (and kms:GenerateDataKey)",
+    "UploadPart": "s3:PutObject (and kms:GenerateDataKey)",
     "GetAlias": "lambda:GetAlias",
     "GetFunctionConfiguration": "lambda:GetFunctionConfiguration",
     "FilterLogEvents": "logs:FilterLogEvents",

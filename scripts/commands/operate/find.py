@@ -73,18 +73,20 @@ class Patients:
 
     def among(self, batch: list[Any]) -> int:
         """Return how many records of a batch are of these patients."""
+        if self.ids.isdisjoint(map(_patient_id, batch)):  # as nearly always, and faster than to count
+            return 0
         return sum(map(self.ids.__contains__, map(_patient_id, batch)))
 
     def ruled_out(self, data: bytes) -> bool:
         """Return whether a whole file is sure to hold none of the ids. If not, nothing is known as yet.
 
-        Without escapes an id stands in a text as it is. What does not look like an array of JSON may be anything.
+        Where nothing is escaped, an id stands as it is. What does not look like an array of JSON may be anything.
         """
         return (
             len(self.ids) <= FEW_IDS
             and data[:16].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"["
             and b"\0" not in data
-            and self._escape not in data
+            and not (b"\\" in data and self._escape in data)  # a single byte is found faster than two
             and not any(needle in data for needle in self._needles)
         )
 
