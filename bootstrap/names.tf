@@ -35,6 +35,7 @@ locals {
     buckets      = values(local.buckets[name])
     data_buckets = [local.buckets[name].raw-data, local.buckets[name].processed-data]
     queues       = [for role in ["ingestion", "dead-letter"] : "arn:${local.partition}:sqs:${local.in_account}:${prefix}-${role}"]
+    dead_letter  = "arn:${local.partition}:sqs:${local.in_account}:${prefix}-dead-letter"
     function     = "arn:${local.partition}:lambda:${local.in_account}:function:${prefix}-data-processor"
     layer        = "arn:${local.partition}:lambda:${local.in_account}:layer:${prefix}-dependencies"
     role         = "arn:${local.partition}:iam::${local.account}:role/${prefix}-data-processor"

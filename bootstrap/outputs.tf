@@ -21,8 +21,8 @@ output "github_roles" {
 }
 
 output "people_policies" {
-  description = "Per environment: ARNs of the policies for who uploads scans and who reads results. Attach them to roles of yours."
+  description = "Per environment: ARNs of the policies for who uploads scans, who reads results and who erases patients. Attach them to roles of yours."
   value = { for name, prefix in module.names.prefixes : name => {
-    for person in ["uploader", "reader"] : person => aws_iam_policy.people["${prefix}-${person}"].arn
+    for person in ["uploader", "reader", "eraser"] : person => aws_iam_policy.people["${prefix}-${person}"].arn
   } }
 }

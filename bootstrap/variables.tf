@@ -34,7 +34,7 @@ variable "region" {
 }
 
 variable "environments" {
-  description = "Environments of this account. Each gets policies for who uploads and who reads and, where GitHub deploys, two roles."
+  description = "Environments of this account. Each gets policies for who uploads, reads and erases and, where GitHub deploys, two roles."
   type        = set(string)
   default     = ["dev"]
   nullable    = false
@@ -62,6 +62,13 @@ variable "key_prefixes" {
     condition     = alltrue([for prefix in values(var.key_prefixes) : !can(regex("[*?$]", prefix)) && !startswith(prefix, "/")])
     error_message = "A prefix in key_prefixes holds *, ? or $, which policies take for a pattern, or starts with a slash, as no key should. Use the plain beginning of the keys, for example clinic-a/."
   }
+}
+
+variable "eraser_requires_mfa" {
+  description = "Whether erasers rewrite and erase only in a session that was begun with MFA. AWS knows that of IAM users alone: where people take on a role, put the condition into the role's trust policy."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "github" {

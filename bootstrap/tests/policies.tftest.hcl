@@ -146,7 +146,7 @@ run "people" {
   }
 
   assert {
-    condition     = join(" ", sort([for policy in aws_iam_policy.people : policy.name])) == "eyes-prod-reader eyes-prod-uploader eyes-reader eyes-uploader"
+    condition     = join(" ", sort([for policy in aws_iam_policy.people : policy.name])) == "eyes-eraser eyes-prod-eraser eyes-prod-reader eyes-prod-uploader eyes-reader eyes-uploader"
     error_message = "A policy for people has another name: ${jsonencode(keys(aws_iam_policy.people))}"
   }
   assert {
@@ -195,8 +195,52 @@ run "people" {
     error_message = "Who reads cannot, or can do more: ${aws_iam_policy.people["eyes-prod-reader"].policy}"
   }
   assert {
-    condition     = length([for key, policy in aws_iam_policy.github : key if strcontains(policy.policy, "-uploader") || strcontains(policy.policy, "-reader")]) == 0
+    condition     = length([for key, policy in aws_iam_policy.github : key if can(regex("-(uploader|reader|eraser)", policy.policy))]) == 0
     error_message = "GitHub's roles may change the policies of people."
+  }
+}
+
+# Only on these buckets, only versions, and never past a lock.
+run "eraser" {
+  command = plan
+
+  assert {
+    condition = jsonencode(sort([for statement in jsondecode(aws_iam_policy.people["eyes-eraser"].policy).Statement : "${statement.Sid}: ${join(" ", flatten([statement.Action]))}"])) == jsonencode([
+      "CountMessages: sqs:GetQueueAttributes",
+      "DecryptFailedEvents: kms:Decrypt",
+      "EraseVersions: s3:DeleteObjectVersion",
+      "ListVersions: s3:ListBucketVersions s3:ListBucketMultipartUploads s3:ListBucket",
+      "LookIntoQueue: sqs:ReceiveMessage sqs:ChangeMessageVisibility",
+      "ReadState: s3:GetObject",
+      "ReadVersions: s3:GetObjectVersionTagging s3:GetObjectVersion s3:GetObjectRetention s3:GetObjectLegalHold s3:GetObject",
+      "RewriteFiles: s3:PutObjectTagging s3:PutObject s3:AbortMultipartUpload",
+      "UseKeyForProcessedData: kms:GenerateDataKey kms:Decrypt",
+      "UseKeyForRawData: kms:GenerateDataKey kms:Decrypt",
+      "UseKeyForRejected: kms:GenerateDataKey kms:Decrypt",
+    ])
+    error_message = "Who erases cannot, or can do more: ${aws_iam_policy.people["eyes-eraser"].policy}"
+  }
+  assert {
+    condition     = !strcontains(aws_iam_policy.people["eyes-eraser"].policy, "MultiFactor")
+    error_message = "MFA is asked for, and is not set."
+  }
+}
+
+run "eraser_with_mfa" {
+  command = plan
+
+  variables {
+    eraser_requires_mfa = true
+  }
+
+  assert {
+    condition = jsonencode({ for statement in jsondecode(aws_iam_policy.people["eyes-eraser"].policy).Statement : statement.Sid => statement.Condition if strcontains(jsonencode(statement), "MultiFactor") }) == jsonencode({
+      for sid in ["EraseVersions", "RewriteFiles"] : sid => {
+        Bool         = { "aws:MultiFactorAuthPresent" = "true" }
+        StringEquals = { "aws:ResourceAccount" = "111122223333" }
+      }
+    })
+    error_message = "Files can be changed without MFA: ${aws_iam_policy.people["eyes-eraser"].policy}"
   }
 }
 

@@ -281,6 +281,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     elif first not in top.verbs and not first.startswith("-"):
         top.error(f"unknown verb or environment: {first}")
     options, odd = top.parse_known_args(arguments)
+    if odd and options.verb in ("find", "erase"):  # it may be the id of a patient
+        top.verbs[options.verb].error(
+            "unexpected argument. Patient ids come from a file, so that no history keeps them"
+        )
     if odd:
         top.verbs.get(options.verb, top).error(f"unexpected argument: {odd[0]}")
     return options

@@ -198,6 +198,7 @@ OTHERS = by_name(
             ".venv/bench/bin/python tests/bench/run.py",
             "PYTHONPATH=.:scripts:scripts/planning .venv/bench/bin/python tests/bench/model.py",
             ".venv/bench/bin/python tests/bench/versions.py",
+            ".venv/bench/bin/python tests/bench/find.py",
         ],
         environments=(LOCAL_AWS, BENCH),
     ),

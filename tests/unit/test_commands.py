@@ -113,6 +113,18 @@ def test_unknown_environment(verb: str) -> None:
         (["--allow-data-loss", "prod"], "", "the verb or the environment comes first"),
         (["restore", "dev", "--key", ""], "restore", "argument --key: it is empty"),
         (["restore", "dev", "--key", "a", "--version", ""], "restore", "argument --version: it is empty"),
+        (["erase", "dev", "--patients", ""], "erase", "argument --patients: it is empty"),
+        (["erase", "dev"], "erase", "one of the arguments --key --patients is required"),
+        (
+            ["erase", "dev", "--key", "a", "--patients", "b"],
+            "erase",
+            "argument --patients: not allowed with argument --key",
+        ),
+        (
+            ["find", "dev", "A-1"],
+            "find",
+            "unexpected argument. Patient ids come from a file, so that no history keeps them",
+        ),
         (["check"], "check", "the following arguments are required: FILE"),
         (["unlock"], "unlock", "the following arguments are required: ENV, ID"),
         (["unlock", "dev"], "unlock", "the following arguments are required: ID"),
@@ -170,7 +182,7 @@ def test_help_names_every_verb(word: str) -> None:
     verbs = re.findall(r"^    (\w+)", result.stdout, re.MULTILINE)
     assert verbs == [
         *("local", "check", "build", "bootstrap", "plan", "apply", "deploy", "rollback", "drift", "status", "logs"),
-        *("audit", "failures", "redrive", "reprocess", "restore", "destroy", "unlock", "help"),
+        *("audit", "failures", "redrive", "reprocess", "restore", "find", "erase", "destroy", "unlock", "help"),
     ]
 
 

@@ -287,6 +287,13 @@ def test_a_key_goes_with_every_version_delete_marker_result_and_verdict(operator
     assert "nothing of a.json is in the buckets of test. Check the key." in again.errors
 
 
+def test_options_about_patients_are_refused_with_a_key(operator: Operator) -> None:
+    for option in (["--prefix", "a/"], ["--keep-rejected"]):
+        answer = operator.erase("--key", "a.json", *option)
+        assert (answer.code, answer.text) == (1, "")
+        assert "--prefix and --keep-rejected are about --patients." in answer.errors
+
+
 def test_large_files_are_rewritten_in_parts(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cut, "PART_BYTES", 5 * 1024 * 1024)
     monkeypatch.setattr(find, "WHOLE_BYTES", 1000)
@@ -352,6 +359,24 @@ def test_what_object_lock_holds_is_left_alone_and_it_is_said_until_when(operator
     assert len(s3.list_object_versions(Bucket="raw")["Versions"]) == 1
 
 
+def test_what_was_locked_since_the_plan_stays_and_it_is_said_until_when(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.upload("a.json", array(ANN, BOB))
+    lock, until = erase.lock, "until 2999-01-02T03:04:05Z"
+
+    def locked(*arguments: Any) -> str:
+        return until if len(arguments[1]) == 1 else lock(*arguments)  # not when it is planned
+
+    monkeypatch.setattr(erase, "lock", locked)
+    refuse(operator.pipeline.client("s3"), "s3", "DeleteObject", "AccessDenied")
+    answer = operator.erase()
+    assert answer.code == 1
+    assert only(answer)["state"] == "remains"
+    assert {one["why"] for one in only(answer)["remains"]} == {f"locked: {until}"}
+    assert operator.contents("raw") == [array(ANN, BOB), array(BOB)]
+
+
 @pytest.mark.parametrize(
     ("call", "action"),
     [
@@ -405,6 +430,49 @@ def test_two_runs_on_two_machines_do_no_harm(operator: Operator, monkeypatch: py
     monkeypatch.setattr(erase, "make_plan", planned)
     assert operator.erase().code == 0
     assert operator.contents("raw") == [array(BOB)]
+
+
+def test_no_older_version_comes_to_light_while_a_key_goes(operator: Operator) -> None:
+    operator.upload("a.json", array(BOB), array(BOB, CAT), array(ANN))
+    (*_, newest) = operator.contents("raw")
+    seen: list[list[bytes]] = []
+
+    def look(**_: Any) -> None:
+        found = operator.pipeline.s3.list_object_versions(Bucket="raw").get("Versions", [])
+        seen.append([operator.contents("raw")[-1] for one in found if one["IsLatest"]])
+
+    operator.pipeline.client("s3").meta.events.register("after-call.s3.DeleteObject", look)
+    assert operator.erase().code == 0
+    assert len(seen) == 6
+    assert seen == [[newest]] * 5 + [[]]
+
+
+def test_a_result_that_is_written_while_its_upload_goes_is_removed_as_well(operator: Operator) -> None:
+    operator.upload("a.json", array(ANN))
+    late = [array(ANN)]
+
+    def write(**_: Any) -> None:
+        if late and not operator.stored("a.json")["raw"]:
+            operator.pipeline.s3.put_object(Bucket="processed", Key="a.json", Body=late.pop())
+
+    operator.pipeline.client("s3").meta.events.register("after-call.s3.DeleteObject", write)
+    answer = operator.erase()
+    assert (answer.code, late) == (0, [])
+    assert operator.stored("a.json") == dict.fromkeys(BUCKETS, 0)
+    assert len(only(answer)["removed"]) == 3
+
+
+def test_nothing_is_removed_if_what_was_written_is_not_what_was_read(operator: Operator) -> None:
+    operator.upload("a.json", array(ANN, BOB, CAT))
+
+    def lose(params: dict[str, Any], **_: Any) -> None:
+        params["Body"] = array(BOB)
+
+    operator.pipeline.client("s3").meta.events.register("provide-client-params.s3.PutObject", lose)
+    answer = operator.erase()
+    assert answer.code == 1
+    assert only(answer)["reason"] == "what was written is not what was read; no version was removed"
+    assert operator.contents("raw") == [array(ANN, BOB, CAT), array(BOB)]
 
 
 class Killed(BaseException):

@@ -46,7 +46,7 @@ def written(text: str, choices: random.Random) -> str:
     """Return a text as JSON may have it: each character as it is, with its own escape, or with a u and its number."""
     parts = []
     for char in text:
-        forms = ["".join(f"\\u{unit:04x}" for unit in units(char))]
+        forms = ["".join(f"\\u{unit:{choices.choice(['04x', '04X'])}}" for unit in units(char))]
         if char in SHORT:
             forms.append(SHORT[char])
         if char >= " " and char not in '"\\':
@@ -92,9 +92,11 @@ def test_a_file_that_is_ruled_out_holds_no_record_of_the_patients(case: tuple[se
 def test_most_files_of_others_are_ruled_out() -> None:
     patients = Patients(["P-1", "P-2"])
     assert patients.ruled_out(b'[{"patient_id":"P-3","patient_name":"a \\"quoted\\" name"}]')
-    assert not patients.ruled_out(b'[{"patient_id":"P-3","patient_name":"M\\u00fcller"}]')
+    assert patients.ruled_out(b'[{"patient_id":"P-3","patient_name":"M\\u00fcller"}]')
+    assert not patients.ruled_out(b'[{"patient_id":"P-3","patient_name":"\\u0050"}]')
+    assert not patients.ruled_out(b'[{"patient_id":"P\\u002D1","patient_name":"x"}]')
     assert not patients.ruled_out(b'[{"patient_id":"P-3","patient_name":"x"},{"patient_id":"P-1"}]')
-    assert not Patients(["a/b"]).ruled_out(b'[{"patient_name":"a \\"quoted\\" name"}]')
+    assert not Patients(["a/b"]).ruled_out(b'[{"patient_name":"a \\/ name"}]')
 
 
 @pytest.mark.parametrize(

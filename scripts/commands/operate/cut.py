@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 from contextlib import suppress
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from commands.operate.deep import function_code
@@ -42,6 +42,7 @@ class Cut:
         self.kept = self.removed = 0
         self._code, self._patients = code, patients
         self._digest = hashlib.sha256()
+        self._split = code.msgspec.json.Decoder(GenericAlias(list, code.msgspec.Raw)).decode
         self._head = self._space = b""
 
     @property
@@ -76,7 +77,7 @@ class Cut:
         if closed:
             end = len(text.rstrip(self._code._WHITE)) - 1
         inner = text[at:end].lstrip(self._code._WHITE).removeprefix(b",")
-        raws = msgspec.json.decode(b"[" + inner + b"]", type=list[msgspec.Raw])
+        raws = self._split(b"[" + inner + b"]")
         parts = []
         for raw, record in zip(raws, batch, strict=True):
             record_bytes = bytes(raw)

@@ -47,7 +47,7 @@ class Digest:
 @functools.cache
 def function_code(pipeline: Pipeline) -> Any:
     """Return the function's code, set up to write to a Digest. Raises Refused where its packages are missing."""
-    code: Any = handler.load("--deep")
+    code: Any = handler.load("this command")
     code.s3 = Digest(pipeline.client("s3"))
     return code
 

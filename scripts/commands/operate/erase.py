@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from commands.state import Pipeline
 
 POLL_SECONDS = 2.0
+AT_ONCE = 100  # keys whose plans are held in memory
 SWEEPS = 3  # times that what the function has written meanwhile is removed as well
 ACTIONS = {
     "rewrite": "to be rewritten without the records and processed; then all older versions and results are removed",
@@ -300,7 +301,7 @@ def show_plan(pipeline: Pipeline, ledger: Ledger) -> None:
         for held in noted(ledger, "key = ?", [task.key]):
             if held.version.version_id == task.base:
                 what = f"{held.matched:,} of {count(held.records, 'record')} to be taken out  {what}"
-            elif held.state == "text" and held.version.newest:
+            elif held.state == "text" and held.version.newest and task.action in ("erase", "rewrite"):
                 what = f"the newest version is a rejected file ({held.reason}) and goes as a whole  {what}"
         say(f"{task.action:8}  {printable(task.key)}  versions: {versions or 'none'}  {what}".rstrip())
     for action, meaning in ACTIONS.items():
@@ -391,7 +392,8 @@ def settle(pipeline: Pipeline, task: Task) -> tuple[Task, list[Stored]]:
     if source(head(pipeline, pipeline.processed, task.key)) == made:
         results = stored(pipeline, pipeline.processed, task.key)
         current = source(head(pipeline, pipeline.processed, task.key)) == made  # of the listing, too
-        return (task._replace(state="settled"), results[:-1]) if current else (task, [])
+        others = [*results[:-1], *stored(pipeline, pipeline.rejected, task.key)]
+        return (task._replace(state="settled"), others) if current else (task, [])
     if source(head(pipeline, pipeline.rejected, task.key)) == made:
         return task._replace(state="failed", reason="what was written was rejected; no version was removed"), []
     return task, []
@@ -405,31 +407,36 @@ def remove_all(pipeline: Pipeline, ledger: Ledger) -> None:
         return remove(pipeline, task, plans[task.key])
 
     try:
-        for some in itertools.batched(tasks(ledger, "state = 'settled'"), 100):
+        for before, some in enumerate(itertools.batched(tasks(ledger, "state = 'settled'"), AT_ONCE)):
             plans = {task.key: doomed_of(ledger, task.key) for task in some}
-            for task, swept in each(of, some, SIDE_BY_SIDE):
+            for done, (task, swept) in enumerate(each(of, some, SIDE_BY_SIDE), before * AT_ONCE + 1):
                 to_remove(ledger, swept)
                 ledger.db.execute("update doomed set at = ? where key = ? and at is null", [time.time(), task.key])
                 keep(ledger, task._replace(state="removed"))
                 ledger.db.commit()
-                progress.show(0, task.key)
+                progress.show(done, task.key)
                 pause(0)
     finally:
         progress.clear()
 
 
 def remove(pipeline: Pipeline, task: Task, doomed: list[Stored]) -> list[Stored]:
-    """Remove versions and delete markers of a key, uploads first, so that no result is made of them any more.
+    """Remove versions and delete markers of a key. Returns what was removed on top. Raises Interrupted, ClientError.
 
-    In each bucket the newest one goes last: no older one comes to light meanwhile. Returns what was removed on top:
-    of a key that is erased, what the function wrote meanwhile.
+    Uploads go last: where the function removes results of deleted uploads, it is told of each, and finds none.
+    In each bucket the newest one goes last: no older one comes to light meanwhile. Of a key that is erased, what the
+    function wrote meanwhile goes as well, and is what is returned. What object lock holds by now stays.
     """
-    order = {bucket: place for place, bucket in enumerate((pipeline.raw, pipeline.processed, pipeline.rejected))}
+    order = {bucket: place for place, bucket in enumerate((pipeline.processed, pipeline.rejected, pipeline.raw))}
     swept: list[Stored] = []
     for _ in range(SWEEPS):
         for one in sorted(doomed, key=lambda one: order[one.bucket]):
             pause(0)
-            pipeline.s3.delete_object(Bucket=one.bucket, Key=one.key, VersionId=one.version_id)
+            try:
+                pipeline.s3.delete_object(Bucket=one.bucket, Key=one.key, VersionId=one.version_id)
+            except ClientError:
+                if not lock(pipeline, [one]):  # as what was written since the plan may be
+                    raise
         if task.action != "erase" or stored(pipeline, pipeline.raw, task.key):
             break
         doomed = [*stored(pipeline, pipeline.processed, task.key), *stored(pipeline, pipeline.rejected, task.key)]
@@ -450,7 +457,7 @@ def prove(pipeline: Pipeline, ledger: Ledger, patients: Patients | None) -> Iter
         return prove_key(pipeline, patients, task, plans[task.key])
 
     try:
-        for some in itertools.batched(tasks(ledger), 100):
+        for before, some in enumerate(itertools.batched(tasks(ledger), AT_ONCE)):
             plans = {
                 task.key: [
                     (Stored(*row), at)
@@ -458,7 +465,7 @@ def prove(pipeline: Pipeline, ledger: Ledger, patients: Patients | None) -> Iter
                 ]
                 for task in some
             }
-            for done, (task, proof) in enumerate(each(of, some, SIDE_BY_SIDE), 1):
+            for done, (task, proof) in enumerate(each(of, some, SIDE_BY_SIDE), before * AT_ONCE + 1):
                 progress.show(done, task.key)
                 yield proof
                 pause(0)
@@ -482,6 +489,8 @@ def prove_key(
         why = ""
         if place in doomed:
             why = f"{task.state}: {task.reason}" if task.reason else "its result is not made as yet"
+            if task.state == "removed":
+                why = f"locked: {lock(pipeline, [one]) or 'no more, run this again'}"
         elif task.action == "erase" and task.state == "removed":
             why = "written meanwhile"
         if patients and not one.marker and one.bucket != pipeline.rejected:
@@ -549,6 +558,8 @@ def events(pipeline: Pipeline, ledger: Ledger) -> dict[str, int]:
 
 def erase(pipeline: Pipeline, options: argparse.Namespace) -> int:
     """Erase keys, or the records of patients. Returns 0 when nothing remains, else 1. Raises Refused."""
+    if options.key and (options.prefix or options.keep_rejected):
+        raise Refused("--prefix and --keep-rejected are about --patients. Leave them out, or name patients.")
     patients, asked_from = (None, "") if options.key else ask_for(options.patients)
     with report_file(options.report) as file:
         ledger = Ledger(ledger_path("erase", pipeline.raw), options.resume)

@@ -10,6 +10,7 @@ import heapq
 import os
 import re
 import stat
+import struct
 import sys
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,9 +65,9 @@ class Patients:
         self.ids = frozenset(ids)
         # As they stand in a text without escapes. A rejected file may not be in UTF-8.
         forms = {form for one in self.ids for form in _forms(one)}
-        # JSON escapes any character with a u, and some in another way as well: an id with one of those has more forms.
-        plain = all(char >= " " and char not in '"\\/' for one in self.ids for char in one)
-        self._escape = b"\\u" if plain else b"\\"
+        self._escapes = re.compile(
+            b"|".join(sorted({one for char in set("".join(self.ids)) for one in _escapes(char)}))
+        )
         self._needles = sorted(forms)
         self._patterns = [(form, re.compile(_on_its_own(form), re.DOTALL)) for form in self._needles]
         self._longest = max(map(len, forms), default=0)
@@ -80,13 +81,14 @@ class Patients:
     def ruled_out(self, data: bytes) -> bool:
         """Return whether a whole file is sure to hold none of the ids. If not, nothing is known as yet.
 
-        Where nothing is escaped, an id stands as it is. What does not look like an array of JSON may be anything.
+        Where none of its characters is escaped, an id stands as it is. What does not look like an array of JSON may be
+        anything.
         """
         return (
             len(self.ids) <= FEW_IDS
             and data[:16].removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"["
             and b"\0" not in data
-            and not (b"\\" in data and self._escape in data)  # a single byte is found faster than two
+            and not (b"\\" in data and self._escapes.search(data))  # a single byte is found faster
             and not any(needle in data for needle in self._needles)
         )
 
@@ -109,6 +111,16 @@ def _forms(one: str) -> Iterator[bytes]:
         yield one.encode("utf-16-be")
         with contextlib.suppress(UnicodeEncodeError):
             yield one.encode("latin-1")
+
+
+def _escapes(char: str) -> Iterator[bytes]:
+    """Yield patterns of the escapes that JSON has for a character, or for the halves of one."""
+    if short := {escaped.decode(): letter for letter, escaped in _SHORT.items()}.get(char):
+        yield rb"\\" + short
+    if char in '"\\/':
+        yield rb"\\" + re.escape(char.encode())
+    for (unit,) in struct.iter_unpack(">H", char.encode("utf-16-be")):
+        yield rb"\\u" + re.sub("[a-f]", lambda digit: f"[{digit[0]}{digit[0].upper()}]", f"{unit:04x}").encode()
 
 
 def _on_its_own(form: bytes) -> bytes:
