@@ -48,7 +48,8 @@ locals {
   } }
 
   # What AWS names by itself is told apart by its tags.
-  keys      = "arn:${local.partition}:kms:${local.in_account}:key/*"
-  mappings  = "arn:${local.partition}:lambda:${local.in_account}:event-source-mapping:*"
-  networked = { for kind in ["vpc", "subnet", "route-table", "vpc-endpoint", "security-group", "security-group-rule", "network-interface"] : kind => "arn:${local.partition}:ec2:${local.in_account}:${kind}/*" }
+  keys       = "arn:${local.partition}:kms:${local.in_account}:key/*"
+  mappings   = "arn:${local.partition}:lambda:${local.in_account}:event-source-mapping:*"
+  networked  = { for kind in ["vpc", "subnet", "route-table", "vpc-endpoint", "security-group", "security-group-rule"] : kind => "arn:${local.partition}:ec2:${local.in_account}:${kind}/*" }
+  interfaces = "arn:${local.partition}:ec2:${local.in_account}:network-interface/*"
 }

@@ -150,11 +150,11 @@ locals {
     # The private network. Its parts have ids, not names: they are made with this environment's tags, and then known by them.
     network = [
       { sid = "CreateNetwork", actions = ["ec2:CreateVpc"], resources = [local.networked.vpc], conditions = local.new[name] },
-      {
-        sid       = "CreateParts", conditions = local.new[name]
-        actions   = ["ec2:CreateRouteTable", "ec2:CreateSecurityGroup", "ec2:CreateSubnet", "ec2:CreateVpcEndpoint"]
-        resources = [for kind in ["route-table", "security-group", "subnet", "vpc-endpoint"] : local.networked[kind]]
-      },
+      # Each on its own kind: an endpoint also asks for the route table that it goes into, which must be this environment's.
+      { sid = "CreateRouteTable", actions = ["ec2:CreateRouteTable"], resources = [local.networked.route-table], conditions = local.new[name] },
+      { sid = "CreateSecurityGroup", actions = ["ec2:CreateSecurityGroup"], resources = [local.networked.security-group], conditions = local.new[name] },
+      { sid = "CreateSubnet", actions = ["ec2:CreateSubnet"], resources = [local.networked.subnet], conditions = local.new[name] },
+      { sid = "CreateEndpoint", actions = ["ec2:CreateVpcEndpoint"], resources = [local.networked.vpc-endpoint], conditions = local.new[name] },
       { sid = "CreateRule", actions = ["ec2:AuthorizeSecurityGroupEgress"], resources = [local.networked.security-group-rule], conditions = local.new[name] },
       { sid = "TagNewParts", actions = ["ec2:CreateTags"], resources = values(local.networked), conditions = [
         ["StringEquals", "ec2:CreateAction", [
@@ -171,7 +171,7 @@ locals {
         "ec2:RevokeSecurityGroupIngress",
       ] },
       # Interfaces that Lambda made for the function and left behind; they have no tags, and one in use cannot be deleted.
-      { sid = "DeleteInterfaces", actions = ["ec2:DeleteNetworkInterface"], resources = [local.networked.network-interface] },
+      { sid = "DeleteInterfaces", actions = ["ec2:DeleteNetworkInterface"], resources = [local.interfaces] },
     ]
 
     # The most that the function's role can become, whatever policy a deploy gives it. Without it, whoever deploys could

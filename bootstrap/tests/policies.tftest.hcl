@@ -384,6 +384,13 @@ run "everything_is_named" {
     error_message = "A statement changes things anywhere."
   }
   assert {
+    condition = sort([for statement in jsondecode(aws_iam_policy.github["dev-network"].policy).Statement : join(" ", flatten([statement.Action, statement.Resource])) if startswith(statement.Sid, "Create")]) == sort([
+      for action, kind in { CreateVpc = "vpc", CreateRouteTable = "route-table", CreateSecurityGroup = "security-group", CreateSubnet = "subnet", CreateVpcEndpoint = "vpc-endpoint", AuthorizeSecurityGroupEgress = "security-group-rule" } :
+      "ec2:${action} arn:aws:ec2:us-east-1:111122223333:${kind}/*"
+    ])
+    error_message = "A deploy may make parts of a network inside of others that are not its own: ${aws_iam_policy.github["dev-network"].policy}"
+  }
+  assert {
     condition     = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-function"].policy).Statement : try(statement.Condition, null) if statement.Sid == "ManageMapping"]) == jsonencode([{ ArnEquals = { "lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:live"] } }])
     error_message = "A deploy may feed other functions: ${aws_iam_policy.github["dev-function"].policy}"
   }
@@ -400,7 +407,7 @@ run "everything_is_named" {
       for statement in jsondecode(aws_iam_policy.github["${environment}-${policy}"].policy).Statement : anytrue([
         try(statement.Condition.StringEquals["aws:ResourceTag/Environment"] == environment && statement.Condition.StringEquals["aws:ResourceTag/Project"] == "eyes", false),
         try(statement.Condition.StringEquals["aws:RequestTag/Environment"] == environment && statement.Condition.StringEquals["aws:RequestTag/Project"] == "eyes", false),
-        contains(["List", "ReadMapping", "ManageMapping", "TagMapping", "ManageUnnamed", "TagNewParts", "DeleteInterfaces", "TracesAndInterfaces"], statement.Sid),
+        contains(["List", "ReadKey", "ReadMapping", "SetUpNewKey", "ManageMapping", "TagMapping", "ManageUnnamed", "TagNewParts", "DeleteInterfaces", "TracesAndInterfaces"], statement.Sid),
       ]) if anytrue([for resource in flatten([statement.Resource]) : !strcontains(resource, environment == "dev" ? "eyes-" : "eyes-prod") && !can(regex("(:alias/|:dashboard/|:key-alias/)eyes$|tfstate", resource))])
     ]]]))
     error_message = "A statement on things without names of this environment is not held to its tags."

@@ -227,6 +227,7 @@ BREAKS = [
     Break("apply to its own buckets", "bootstrap/names.tf", "${prefix}-${role}-????????", "${prefix}-*"),
     Break("apply to its own key", "bootstrap/policies.tf", 'sid = "ManageKey", resources = [local.keys], conditions = local.own[name]', 'sid = "ManageKey", resources = [local.keys]'),
     Break("apply to its own network", "bootstrap/policies.tf", 'resources = values(local.networked), conditions = local.own[name]', "resources = values(local.networked)"),
+    Break("endpoints into its own route tables", "bootstrap/policies.tf", "resources = [local.networked.vpc-endpoint]", "resources = values(local.networked)"),
     Break("takes no other's key over", "bootstrap/policies.tf", "concat(local.new[name], local.own_or_none[name], [", "concat(local.new[name], ["),
     Break("apply reads no object", "bootstrap/policies.tf", '"${bucket}/smoke-test/*"], actions', '"${bucket}/*"], actions'),
     Break("lasting data is not deleted", "bootstrap/policies.tf", "contains(var.disposable_environments, name) ||", "true ||"),

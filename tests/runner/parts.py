@@ -22,7 +22,7 @@ DATA_DIR, BOOTSTRAP_DATA_DIR = ROOT / ".local/tests-terraform", ROOT / ".local/t
 NEWEST_DATA_DIR, NEWEST_BOOTSTRAP_DATA_DIR = ROOT / ".local/newest-terraform", ROOT / ".local/newest-bootstrap"
 PYTHON_FILES = (
     "lambda_function.py schemas/generate.py scripts tests/bench tests/controls tests/e2e tests/mutants tests/newest "
-    "tests/runner tests/unit"
+    "tests/policies tests/runner tests/unit"
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
 # Two for each processor: much of what the tests call waits.
@@ -46,7 +46,7 @@ class Part:
     @property
     def is_pytest(self) -> bool:
         """Whether it is one call of pytest."""
-        return "pytest" in self.commands[0].split()
+        return next(word for word in self.commands[0].split() if "=" not in word) == "pytest"
 
     @property
     def times(self) -> Path:
@@ -84,27 +84,28 @@ class Terraform:
         init = "init -backend=false -input=false -lockfile=readonly -no-color"
         self.init = [f"{root} {init} -test-directory=tests/terraform", f"{bootstrap} {init}"]
         self.validate = [f"{root} validate -no-color", f"{bootstrap} validate -no-color"]
-        self._root_tests = f"{root} test -no-color -test-directory=tests/terraform"
-        self._bootstrap_tests = f"{bootstrap} test -no-color"
+        self.root_tests = f"{root} test -no-color -test-directory=tests/terraform"
+        self.bootstrap_tests = f"{bootstrap} test -no-color"
 
     @property
-    def tests(self) -> str:
+    def tests(self) -> list[str]:
         """All tests."""
-        return side_by_side(
-            f"{self._root_tests} -filter=tests/terraform/validation.tftest.hcl",
-            f"{self._root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl "
-            f"&& {self._bootstrap_tests}",
-        )
+        return [
+            f"{self.root_tests} -filter=tests/terraform/validation.tftest.hcl",
+            f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl "
+            f"&& {self.bootstrap_tests}",
+        ]
 
     @property
-    def quick_tests(self) -> str:
+    def quick_tests(self) -> list[str]:
         """Names and policies."""
-        return side_by_side(
-            f"{self._root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl",
-            f"{self._bootstrap_tests} -filter=tests/policies.tftest.hcl",
-        )
+        return [
+            f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl",
+            f"{self.bootstrap_tests} -filter=tests/policies.tftest.hcl",
+        ]
 
 
+REQUESTS = "pytest tests/policies --quiet"
 TERRAFORM = Terraform(DATA_DIR, BOOTSTRAP_DATA_DIR)
 NEWEST_TERRAFORM = Terraform(NEWEST_DATA_DIR, NEWEST_BOOTSTRAP_DATA_DIR)
 STATIC = [
@@ -126,9 +127,10 @@ PARTS = by_name(
     Part("static", "formats, linters, types, workflows", STATIC, quick=STATIC),
     Part(
         "terraform",
-        "terraform test: names, policies as rendered, validation",
-        [TERRAFORM.tests],
-        quick=[TERRAFORM.quick_tests],
+        "terraform test: names, policies as rendered, validation; and requests put to those policies",
+        [side_by_side(*TERRAFORM.tests, REQUESTS)],
+        quick=[side_by_side(*TERRAFORM.quick_tests, REQUESTS)],
+        environments=(LOCAL_AWS,),
     ),
     Part(
         "unit",
@@ -161,6 +163,12 @@ OTHERS = by_name(
         ["PYTHONPATH=scripts python tests/controls/break_controls.py"],
     ),
     Part(
+        "policies",
+        "changes each policy as rendered bit by bit and expects the requests put to it to tell; 2 minutes",
+        ["PYTHONPATH=scripts:tests/runner python tests/policies/mutate.py"],
+        environments=(LOCAL_AWS,),
+    ),
+    Part(
         "mutants",
         "changes the handler bit by bit in a copy and expects the unit tests to turn red; 30 to 45 minutes",
         [".venv/mutants/bin/python tests/mutants/run.py"],
@@ -173,7 +181,7 @@ OTHERS = by_name(
             'export TERRAFORM="$PWD/tests/newest/terraform.py" PATH="$PWD/.venv/newest/bin:$PATH" PYTHONPATH=scripts',
             *NEWEST_TERRAFORM.init,
             "terraform version",
-            NEWEST_TERRAFORM.tests,
+            side_by_side(*NEWEST_TERRAFORM.tests),
             f"python tests/newest/version_6.py {shlex.quote(' && '.join(NEWEST_TERRAFORM.validate))}",
         ],
         environments=(NEWEST,),
