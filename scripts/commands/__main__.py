@@ -155,6 +155,11 @@ def parser() -> Parser:
     added = change("drift", "deploy:drift", "tell whether AWS has drifted from the code; exit code 1 if it has")
     added.add_argument("--issue", action="store_true", help="keep a GitHub issue about it")
 
+    added = operate(
+        "verify", "operate.verify:verify", "ask AWS whether what this project claims holds; exit code 1 if any does not"
+    )
+    added.add_argument("--json", **as_json)
+
     operate("status", "operate.verbs:status", "show one screen: version, last file, the last hour, queues, alarms")
 
     added = operate("logs", "operate.verbs:logs", "follow the function's log, a line for each file")

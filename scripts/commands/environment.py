@@ -180,7 +180,7 @@ def holding(name: str) -> Environment:
 
     Raises Refused when there is none.
     """
-    if file := name if name in names() else _file_with_entry(name):
+    if file := name if name in [*names(), "local"] else _file_with_entry(name):
         return Environment.read(file)
     raise Refused(f"unknown environment: {name}. env/ has {', '.join(names())}, and the entries in these.")
 

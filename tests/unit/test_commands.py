@@ -181,8 +181,9 @@ def test_help_names_every_verb(word: str) -> None:
     assert result.returncode == 0
     verbs = re.findall(r"^    (\w+)", result.stdout, re.MULTILINE)
     assert verbs == [
-        *("local", "check", "build", "bootstrap", "plan", "apply", "deploy", "rollback", "drift", "status", "logs"),
-        *("audit", "failures", "redrive", "reprocess", "restore", "find", "erase", "destroy", "unlock", "help"),
+        *("local", "check", "build", "bootstrap", "plan", "apply", "deploy", "rollback", "drift", "verify"),
+        *("status", "logs", "audit", "failures", "redrive", "reprocess", "restore", "find", "erase", "destroy"),
+        *("unlock", "help"),
     ]
 
 

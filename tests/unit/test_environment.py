@@ -241,6 +241,9 @@ def test_a_pipeline_is_found_by_file_or_by_entry(env: Path) -> None:
     (env / "team-backend.hcl").write_text(backend("team"))
     assert [holding(name).name for name in ("dev", "team", "red", "blue")] == ["dev", "team", "team", "team"]
     assert refusal("red") == "red is in env/team.tfvars, with which it is deployed. Use team in its place."
+    (env / "local.tfvars").write_text('environments = { dev = { account_id = "000000000000" } }')
+    (env / "local-backend.hcl").write_text(backend("dev"))
+    assert holding("local").accounts == {"000000000000"}
     with pytest.raises(Refused, match=r"^unknown environment: green\. env/ has dev, team, and the entries in these\.$"):
         holding("green")
 
