@@ -10,7 +10,7 @@ from commands.aws import Account
 from commands.state import Pipeline
 
 outputs = json.loads(sys.argv[1])
-pipeline = Pipeline.from_outputs("dev", "dev", outputs, Account(boto3.Session()))
+pipeline = Pipeline.from_outputs("dev", "dev", outputs, Account(boto3.Session(), "000000000000"))
 environment.holding = lambda name: environment.Environment(name, {})
 state.find_pipeline = lambda *_: pipeline
 sys.exit(cli.main(sys.argv[2:]))

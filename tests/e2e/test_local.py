@@ -84,6 +84,20 @@ def test_kept_exports_work_for_the_aws_command_and_terraform(second_run: Run, de
     )
 
 
+def test_verify_finds_nothing_wrong_with_it(second_run: Run, aws: LocalAws) -> None:
+    assert second_run.returncode == 0
+    run = deploy(aws, "verify", "local", "--json", **aws.environment())
+    assert run.returncode == 0, run.stdout + run.stderr
+    *rows, summary = [json.loads(line) for line in run.stdout.splitlines()]
+    said = {row["row"]: row["answer"] for row in rows}
+    # The local AWS shows its alarms as changed in every plan.
+    assert {row for row, answer in said.items() if answer == "yes"} == {
+        *("result", "large-result", "overwrite", "rejected", "log", "network"),
+    }
+    assert {answer for row, answer in said.items() if answer != "yes"} == {"not enforced here"}
+    assert (said["plan"], summary["left"]) == ("not enforced here", [])
+
+
 def test_a_run_beside_a_kept_one_uses_it_and_leaves_it_running(second_run: Run, aws: LocalAws) -> None:
     assert second_run.returncode == 0
     before = processes_of(aws)
