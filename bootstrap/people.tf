@@ -42,7 +42,7 @@ locals {
         { sid = "DecryptResults", actions = ["kms:Decrypt"], resources = [local.keys], conditions = local.through_s3[name].processed-data },
       ]
     }
-    # What ./deploy.sh find and erase take. Not s3:BypassGovernanceRetention: what is locked stays.
+    # What find and erase of the commands take. Not s3:BypassGovernanceRetention: what is locked stays.
     "${prefix}-eraser" = {
       description = "Finds patients in the files of ${name}, and erases versions for good"
       statements = concat([

@@ -50,11 +50,12 @@ resource "aws_lambda_function" "this" {
 }
 
 # The provider drops the network from the plan where the function exists and the network does not yet: it compares IDs, and
-# there are none (terraform-provider-aws issue 8509). ./deploy.sh plans and applies again where this check fails.
+# there are none (terraform-provider-aws issue 8509). So the function stays outside or, if more about it changes, Terraform
+# stops with an inconsistent plan. Where this check fails, ./deploy.sh applies the network first.
 check "function_is_in_its_network" {
   assert {
     condition     = var.network == null || length(aws_lambda_function.this.vpc_config) > 0
-    error_message = "The network of ${var.name} is new, and only the plan after this one puts the function into it: apply twice."
+    error_message = "The network of ${var.name} is new, and the function can join it only when it is there: ./deploy.sh applies it first. By hand, apply twice."
   }
 }
 

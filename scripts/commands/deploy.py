@@ -165,7 +165,7 @@ def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: d
 def change(run: Run, terraform: Terraform, summary: plan.Summary, *, data_loss: bool) -> None:
     """Apply the saved plan, unless it deletes what must stay and nobody has agreed to that. Raises Refused.
 
-    Where it makes a network for a function that exists, a second plan follows, which puts the function into it.
+    If it is a plan of what had to come first, the rest is planned and applied after it.
     """
     if summary.lost and not data_loss:
         for line in summary.lost:
@@ -179,7 +179,7 @@ def change(run: Run, terraform: Terraform, summary: plan.Summary, *, data_loss: 
     with summary.leaving.meanwhile(run.account):
         terraform.apply()
     if summary.again:
-        change(run, terraform, replace(show_plan(run, terraform), again=False), data_loss=data_loss)
+        change(run, terraform, show_plan(run, terraform), data_loss=data_loss)
 
 
 def finish(run: Run) -> None:
@@ -273,11 +273,19 @@ def apply_new_plan(run: Run, *, data_loss: bool) -> None:
 
 
 def plan_anew(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
-    """Build, plan an environment whose state bucket is there, and show the plan; return that with its Terraform."""
+    """Build, plan an environment whose state bucket is there, and show the plan; return that with its Terraform.
+
+    Where it makes a network for a function that exists, the saved plan is one of that network alone: from a plan of
+    both the provider makes too little or, if more about the function changes, an error in the middle.
+    """
     run.build()
     terraform = run.terraform()
     terraform.init()
-    return terraform, show_plan(run, terraform, *options)
+    summary = show_plan(run, terraform, *options)
+    if summary.first:
+        summary = replace(summary, again=True)
+        terraform.plan(*options, *(f"-target={module}" for module in summary.first))
+    return terraform, summary
 
 
 def drift(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ JOINS_NETWORK = "function_is_in_its_network"  # the check in modules/lambda/main
 class Summary:
     """A plan in short. changes: a line for each resource and output; lost: one for each precious resource that goes.
 
-    leaving: what has to happen while it is applied, for a network to go. again: whether it takes a second plan.
+    leaving: what has to happen while it is applied, for a network to go. first: modules that have to be there before
+    the rest can be planned. again: whether it is a plan of such modules alone.
     """
 
     target: str
     changes: list[str]
     lost: list[str]
     warnings: list[str]
-    leaving: Leaving
-    again: bool
+    leaving: Leaving = field(default_factory=lambda: Leaving(set(), set()))
+    first: list[str] = field(default_factory=list)
+    again: bool = False
 
     def text(self) -> str:
         """Return all of it, as shown to people."""
@@ -57,8 +59,15 @@ def summary(plan: dict[str, Any], target: str) -> Summary:
         for done, change in touched
         if done in ("delete", "replace") and change["type"] in precious
     ]
-    again = any(check["address"].get("name") == JOINS_NETWORK for check in failed_checks(plan))
-    return Summary(target, lines + outputs, lost, warnings(plan), Leaving.in_plan(plan), again)
+    outside = [check for check in failed_checks(plan) if check["address"].get("name") == JOINS_NETWORK]
+    first = [
+        instance["address"]["module"].removesuffix(".lambda") + ".network"
+        for check in outside
+        for instance in check["instances"]
+        if instance["status"] == "fail"
+    ]
+    again = plan.get("complete") is False
+    return Summary(target, lines + outputs, lost, warnings(plan), Leaving.in_plan(plan), first, again)
 
 
 def action(change: dict[str, Any]) -> str:

@@ -42,6 +42,10 @@ run "execution_role" {
   }
 
   assert {
+    condition     = module.iam.network_permissions == null
+    error_message = "The role may attach the function to a network, and there is none."
+  }
+  assert {
     condition = jsonencode(jsondecode(module.iam.policy).Statement) == jsonencode([
       { Sid = "ReadRawObjects", Effect = "Allow", Action = ["s3:GetObjectVersion", "s3:GetObject"], Resource = "arn:aws:s3:::eyes-raw-data-1234abcd/*" },
       { Sid = "TellAbsentFromForbidden", Effect = "Allow", Action = "s3:ListBucket", Resource = ["arn:aws:s3:::eyes-rejected-1234abcd", "arn:aws:s3:::eyes-raw-data-1234abcd"] },

@@ -171,7 +171,7 @@ def test_a_port_that_is_none(port: str) -> None:
 def test_unknown_part_of_the_tests() -> None:
     assert refusal("./tests/run.sh", "everything") == (
         "error: unknown part: everything. "
-        "There is: static terraform unit scan e2e controls policies mutants chaos scale bench quick"
+        "There is: static terraform unit scan e2e controls policies mutants newest chaos scale bench quick"
     )
 
 

@@ -92,16 +92,34 @@ def test_a_deploy_builds_plans_and_applies(done: list[str]) -> None:
 
 
 @pytest.mark.parametrize("verb", ["deploy", "apply"])
-def test_a_plan_that_makes_a_network_for_a_function_is_followed_by_another_and_no_third(
+def test_a_network_for_a_function_that_exists_is_applied_before_the_rest(
     done: list[str], monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    deploy.plan_environment(options())
-    done.clear()
-    failed = {"address": {"kind": "check", "name": plan_module.JOINS_NETWORK}, "status": "fail", "instances": []}
-    monkeypatch.setitem(Double.planned, "checks", [failed])
+    module = 'module.pipeline["dev"].module'
+    failed = {
+        "address": {"kind": "check", "name": plan_module.JOINS_NETWORK},
+        "status": "fail",
+        "instances": [{"address": {"module": f"{module}.lambda"}, "status": "fail"}],
+    }
+    kinds: list[dict[str, Any]] = [{"checks": [failed], "complete": True}, {"complete": False}, {"complete": True}]
+    plans = iter(kinds)
+    variables = Double.planned["variables"]
+
+    class OneAfterTheOther(Double):
+        def _run(self, *arguments: str) -> int:
+            if arguments[0] == "plan":
+                monkeypatch.setattr(Double, "planned", next(plans) | {"variables": variables})
+            code = super()._run(*arguments)
+            self.done[-1] += "".join(f" {word}" for word in arguments if word.startswith("-target"))
+            return code
+
+    monkeypatch.setattr(deploy, "Terraform", OneAfterTheOther)
+    if verb == "apply":
+        deploy.plan_environment(options())
     assert getattr(deploy, verb)(options()) == 0
-    assert done[-3:] == ["dev apply", "dev plan", "dev apply"]
-    assert done.count("dev apply") == 2
+    assert [line for line in done if "init" not in line] == [
+        "build", "dev plan", f"dev plan -target={module}.network", "dev apply", "dev plan", "dev apply",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

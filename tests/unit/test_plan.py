@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands.plan import Summary, other_variables, summary
+from commands.plan import JOINS_NETWORK, Summary, other_variables, summary
 
 
 def change(address: str, *actions: str) -> dict[str, Any]:
@@ -103,11 +103,21 @@ def test_the_summary_tells_what_failed_checks_say() -> None:
     assert text == "Plan for prod: no changes.\nWARNING: Nobody is told. Set alarm_emails."
 
 
-@pytest.mark.parametrize("status", ["fail", "pass", "unknown"])
-def test_a_second_plan_is_needed_where_a_function_cannot_join_its_network_at_once(status: str) -> None:
-    address = {"kind": "check", "name": "function_is_in_its_network", "module": 'module.pipeline["dev"].module.lambda'}
-    planned = {"checks": [{"address": address, "status": status, "instances": []}]}
-    assert summary(planned, "dev").again == (status == "fail")
+def test_a_network_comes_first_where_a_function_cannot_join_it_in_the_same_plan() -> None:
+    def instance(name: str, status: str) -> dict[str, Any]:
+        return {"address": {"module": f'module.pipeline["{name}"].module.lambda'}, "status": status, "problems": []}
+
+    address = {"kind": "check", "name": JOINS_NETWORK, "module": "module.pipeline.module.lambda"}
+    instances = [instance("dev", "fail"), instance("prod", "pass"), instance("test", "fail")]
+    planned = {"checks": [{"address": address, "status": "fail", "instances": instances}], "complete": True}
+    found = summary(planned, "dev")
+    assert found.first == ['module.pipeline["dev"].module.network', 'module.pipeline["test"].module.network']
+    assert not found.again
+
+
+@pytest.mark.parametrize(("complete", "again"), [(False, True), (True, False)])
+def test_after_a_plan_of_a_part_comes_another(complete: bool, again: bool) -> None:
+    assert summary({"complete": complete}, "dev").again == again
 
 
 PLANNED = {

@@ -599,7 +599,6 @@ CLAIMS = (
         "The function is in the network of env/, or in none",
         "settings of the live version",
         network,
-        unseen=lambda trial: trial.is_local and bool(trial.settings.get("private_network")),
     ),
     Claim(
         "key",

@@ -42,7 +42,6 @@ ACTIONS = {
     "DescribeSubnets": "ec2:DescribeSubnets",
     "DescribeVpcs": "ec2:DescribeVpcs",
     "GetMetricData": "cloudwatch:GetMetricData",
-    "PutObject": "s3:PutObject (and kms:GenerateDataKey)",
     "SetAlarmState": "cloudwatch:SetAlarmState",
     "SimulatePrincipalPolicy": "iam:SimulatePrincipalPolicy",
     "GetQueueAttributes": "sqs:GetQueueAttributes",
