@@ -24,9 +24,10 @@ run "rendered" {
   command = plan
 
   variables {
-    project_name = "eyes"
-    environments = ["dev", "prod"]
-    github       = { repository = "acme/retina" }
-    key_prefixes = { prod = "clinic-a/" }
+    project_name        = "eyes"
+    environments        = ["dev", "prod"]
+    github              = { repository = "acme/retina" }
+    eraser_requires_mfa = true
+    key_prefixes        = { prod = "clinic-a/" }
   }
 }

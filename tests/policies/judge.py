@@ -59,7 +59,7 @@ SEVERAL = {
 # Who in the tables has which role. unbounded is the function without its boundary; bounded, further below, whatever
 # else its boundary lets in.
 ROLES = {"function": "role", "unbounded": "role", "plan": "plan_role", "apply": "apply_role"}
-PEOPLE = ("uploader", "reader")  # who has the policy of that name and no other
+PEOPLE = ("uploader", "reader", "eraser")  # who has the policy of that name and no other
 BUCKETS = ("raw", "processed", "rejected")
 NEED_THE_RESOURCES_POLICY = ("kms:", "sts:")  # an identity policy alone opens neither a key nor a role
 
