@@ -343,6 +343,32 @@ def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before})
 
 
+@pytest.fixture(scope="session")
+def people(both: dict[str, Pipeline], aws: LocalAws) -> None:
+    """Make the policies for people."""
+    assert both
+    run = deploy(aws, "bootstrap", "local", **aws.environment())
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def policy_for(pipeline: Pipeline, person: str) -> str:
+    """Return the ARN of the policy for an uploader, a reader or an eraser."""
+    return f"arn:aws:iam::000000000000:policy/{pipeline.outputs['dashboard_name']}-{person}"
+
+
+@contextlib.contextmanager
+def holder(pipeline: Pipeline, person: str) -> Iterator[dict[str, str]]:
+    """Make a user with the policy for such a person and no other; yield the environment of a shell of theirs."""
+    policy = policy_for(pipeline, person)
+    pipeline.iam.create_user(UserName=person)
+    pipeline.iam.attach_user_policy(UserName=person, PolicyArn=policy)
+    key = pipeline.iam.create_access_key(UserName=person)["AccessKey"]
+    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    pipeline.iam.delete_access_key(UserName=person, AccessKeyId=key["AccessKeyId"])
+    pipeline.iam.detach_user_policy(UserName=person, PolicyArn=policy)
+    pipeline.iam.delete_user(UserName=person)
+
+
 @contextlib.contextmanager
 def without(pipeline: Pipeline, action: str) -> Iterator[None]:
     """Take an action away from the execution role."""

@@ -1,15 +1,12 @@
 """A patient asks what there is of them and to delete it; afterwards nothing is, and only that was permitted."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from conftest import Pipeline, deploy
-from local_aws.process import LocalAws
+from conftest import Pipeline, holder, policy_for
 from test_operate import run
 
 ID = "P-4711-Quetzalcoatl"
@@ -19,7 +16,7 @@ BOB = b'{"patient_name":"B\\u00f6b" ,"patient_id":"P-2","x":[1, 2,3e0]}'
 CAT = b'{ "patient_id" : "P-3","patient_name":"Cat", "ratio": 1E-2 }'
 LARGE = 60_000  # records, 30 MB
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("people")]
 
 
 def array(*records: bytes) -> bytes:
@@ -49,32 +46,6 @@ FILES: dict[str, list[bytes]] = {
     "pretty.json": [pretty()],
     "other.json": [array(BOB)],
 }
-
-
-def arn(pipeline: Pipeline) -> str:
-    """Return the ARN of the policy for erasing."""
-    return f"arn:aws:iam::000000000000:policy/{pipeline.outputs['dashboard_name']}-eraser"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def bootstrapped(both: dict[str, Pipeline], aws: LocalAws) -> None:
-    """Make the policies for people."""
-    assert both
-    run = deploy(aws, "bootstrap", "local", **aws.environment())
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-@contextlib.contextmanager
-def eraser(pipeline: Pipeline) -> Iterator[dict[str, str]]:
-    """Give a user with the policy for erasing alone, as environment variables."""
-    user, policy = "eraser", arn(pipeline)
-    pipeline.iam.create_user(UserName=user)
-    pipeline.iam.attach_user_policy(UserName=user, PolicyArn=policy)
-    key = pipeline.iam.create_access_key(UserName=user)["AccessKey"]
-    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    pipeline.iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
-    pipeline.iam.detach_user_policy(UserName=user, PolicyArn=policy)
-    pipeline.iam.delete_user(UserName=user)
 
 
 def versions(pipeline: Pipeline, prefix: str) -> dict[tuple[str, str], list[bytes]]:
@@ -109,7 +80,7 @@ def test_after_a_patient_is_erased_no_version_holds_the_id_and_all_others_are_as
             else:
                 pipeline.await_result(prefix + name, version)
 
-    with eraser(pipeline) as caller:
+    with holder(pipeline, "eraser") as caller:
         found = run(pipeline, "find", "--json", "--patients", str(ids), "--prefix", prefix, **caller)
         assert found.returncode == 0, found.stderr
         places: set[tuple[Any, ...]] = set()
@@ -160,10 +131,10 @@ def test_after_a_patient_is_erased_no_version_holds_the_id_and_all_others_are_as
 def test_without_the_permission_to_erase_everything_stays(pipeline: Pipeline) -> None:
     key = "erase/kept.json"
     pipeline.await_result(key, pipeline.upload(key, array(BOB)))
-    with eraser(pipeline) as caller:
-        pipeline.iam.detach_user_policy(UserName="eraser", PolicyArn=arn(pipeline))
+    with holder(pipeline, "eraser") as caller:
+        pipeline.iam.detach_user_policy(UserName="eraser", PolicyArn=policy_for(pipeline, "eraser"))
         done = run(pipeline, "erase", "--key", key, "--yes", **caller)
-        pipeline.iam.attach_user_policy(UserName="eraser", PolicyArn=arn(pipeline))
+        pipeline.iam.attach_user_policy(UserName="eraser", PolicyArn=policy_for(pipeline, "eraser"))
         assert (done.returncode, done.stdout) == (1, "")
         assert "AWS refuses" in done.stderr
         assert len(versions(pipeline, key)) == 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import RECORDS, ROOT, Pipeline, wait_for, without
+from conftest import RECORDS, ROOT, Pipeline, holder, wait_for, without
 from local_aws.process import LocalAws
 
 
@@ -183,6 +183,54 @@ def cloudsplaining(dev: Pipeline, folder: Path, *ignored: str) -> str:
 
 def test_cloudsplaining_finds_nothing_in_the_role(dev: Pipeline, tmp_path: Path) -> None:
     assert cloudsplaining(dev, tmp_path) == "There were no results found.\n"
+
+
+def aws_s3(aws: LocalAws, caller: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `aws s3` as somebody."""
+    return subprocess.run(
+        [str(ROOT / ".venv/bin/aws"), "s3", *arguments],
+        env=aws.full_environment() | caller,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def is_refused(run: subprocess.CompletedProcess[str]) -> bool:
+    """Return whether a call was refused for want of permission; a HEAD says only its status."""
+    return run.returncode == 1 and ("AccessDenied" in run.stderr or "(403)" in run.stderr)
+
+
+@pytest.mark.usefixtures("people")
+def test_an_uploader_uploads_files_of_any_size_and_reads_nothing(
+    pipeline: Pipeline, aws: LocalAws, tmp_path: Path
+) -> None:
+    file, records = tmp_path / "scan.json", 250_000  # 12 MB, which the CLI uploads in parts
+    with holder(pipeline, "uploader") as uploader:
+        for key, content in (("small", RECORDS), ("large", b"[" + b",".join([RECORDS[1:-1]] * records) + b"]")):
+            file.write_bytes(content)
+            place = f"s3://{pipeline.raw}/uploader/{key}.json"
+            run = aws_s3(aws, uploader, "cp", str(file), place)
+            assert run.returncode == 0, run.stderr
+            head = pipeline.s3.head_object(Bucket=pipeline.raw, Key=f"uploader/{key}.json")
+            pipeline.await_result(f"uploader/{key}.json", head["VersionId"])
+            for refused in (("cp", place, "-"), ("rm", place), ("ls", f"s3://{pipeline.raw}/")):
+                assert is_refused(aws_s3(aws, uploader, *refused))
+        assert is_refused(aws_s3(aws, uploader, "cp", str(file), f"s3://{pipeline.processed}/a.json"))
+
+
+@pytest.mark.usefixtures("people")
+def test_a_reader_lists_and_reads_results_alone(pipeline: Pipeline, aws: LocalAws) -> None:
+    pipeline.await_result("reader.json", pipeline.upload("reader.json", RECORDS))
+    with holder(pipeline, "reader") as reader:
+        assert "reader.json" in aws_s3(aws, reader, "ls", f"s3://{pipeline.processed}/").stdout
+        assert "P-1" in aws_s3(aws, reader, "cp", f"s3://{pipeline.processed}/reader.json", "-").stdout
+        for refused in (
+            ("cp", f"s3://{pipeline.raw}/reader.json", "-"),
+            ("ls", f"s3://{pipeline.raw}/"),
+            ("rm", f"s3://{pipeline.processed}/reader.json"),
+        ):
+            assert is_refused(aws_s3(aws, reader, *refused))
 
 
 OTHER_ACCOUNT = "444455556666"
