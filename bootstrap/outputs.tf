@@ -11,18 +11,23 @@ output "state_bucket_name" {
 
 output "github_roles" {
   description = "Per environment: ARNs of the roles that GitHub's workflows plan and apply with, for GitHub's variables; the subjects that a token must have to assume each; and the name of the boundary for env/<environment>.tfvars. Empty without a repository."
+  # By their names: an import, as after a deploy that died, evaluates outputs before all resources are in the state.
   value = { for name in local.deployed : name => {
-    plan_role_arn        = aws_iam_role.github["${name}-plan"].arn
+    plan_role_arn        = "arn:${local.partition}:iam::${local.account}:role/${var.project_name}-github-${name}-plan"
     plan_subjects        = local.subjects["${name}-plan"]
-    apply_role_arn       = aws_iam_role.github["${name}-apply"].arn
+    apply_role_arn       = "arn:${local.partition}:iam::${local.account}:role/${var.project_name}-github-${name}-apply"
     apply_subjects       = local.subjects["${name}-apply"]
-    permissions_boundary = aws_iam_policy.github["${name}-boundary"].name
+    permissions_boundary = "${var.project_name}-github-${name}-boundary"
   } }
+
+  depends_on = [aws_iam_role_policy_attachment.github, aws_iam_policy.github]
 }
 
 output "people_policies" {
   description = "Per environment: ARNs of the policies for who uploads scans, who reads results and who erases patients. Attach them to roles of yours."
   value = { for name, prefix in module.names.prefixes : name => {
-    for person in ["uploader", "reader", "eraser"] : person => aws_iam_policy.people["${prefix}-${person}"].arn
+    for person in ["uploader", "reader", "eraser"] : person => "arn:${local.partition}:iam::${local.account}:policy/${prefix}-${person}"
   } }
+
+  depends_on = [aws_iam_policy.people]
 }

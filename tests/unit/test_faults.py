@@ -34,7 +34,7 @@ def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch, req
     config = lambda_function.s3.meta.config
     if "timeout" in request.node.name or "stall" in request.node.name:
         # Elsewhere nobody has to wait. An answer that only comes late is no fault, and must not be taken for one here.
-        config = config.merge(Config(read_timeout=1))
+        config = config.merge(Config(read_timeout=2))
     monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=proxy.url, config=config))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(lambda_function, "PART_BYTES", 40_000)
