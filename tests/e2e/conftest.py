@@ -363,10 +363,12 @@ def holder(pipeline: Pipeline, person: str) -> Iterator[dict[str, str]]:
     pipeline.iam.create_user(UserName=person)
     pipeline.iam.attach_user_policy(UserName=person, PolicyArn=policy)
     key = pipeline.iam.create_access_key(UserName=person)["AccessKey"]
-    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    pipeline.iam.delete_access_key(UserName=person, AccessKeyId=key["AccessKeyId"])
-    pipeline.iam.detach_user_policy(UserName=person, PolicyArn=policy)
-    pipeline.iam.delete_user(UserName=person)
+    try:
+        yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    finally:
+        pipeline.iam.delete_access_key(UserName=person, AccessKeyId=key["AccessKeyId"])
+        pipeline.iam.detach_user_policy(UserName=person, PolicyArn=policy)
+        pipeline.iam.delete_user(UserName=person)
 
 
 @contextlib.contextmanager

@@ -198,7 +198,7 @@ def aws_s3(aws: LocalAws, caller: dict[str, str], *arguments: str) -> subprocess
 
 def is_refused(run: subprocess.CompletedProcess[str]) -> bool:
     """Return whether a call was refused for want of permission; a HEAD says only its status."""
-    return run.returncode == 1 and ("AccessDenied" in run.stderr or "(403)" in run.stderr)
+    return run.returncode != 0 and ("AccessDenied" in run.stderr or "(403)" in run.stderr)
 
 
 @pytest.mark.usefixtures("people")
