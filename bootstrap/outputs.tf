@@ -1,12 +1,6 @@
 output "state_bucket_name" {
   description = "Bucket of all Terraform states of this project in this account and region."
   value       = aws_s3_bucket.state.bucket
-
-  # The last that is written to the state: by it deploy.sh sees that bootstrap has come to its end.
-  depends_on = [
-    aws_s3_bucket_lifecycle_configuration.state, aws_s3_bucket_policy.state,
-    aws_s3_bucket_server_side_encryption_configuration.state, aws_iam_role_policy_attachment.github, aws_iam_policy.people,
-  ]
 }
 
 output "github_roles" {

@@ -124,3 +124,12 @@ data "aws_iam_policy_document" "state" {
     }
   }
 }
+
+# The last that is made: by it deploy.sh sees in the state that bootstrap has come to its end. An output would not do, as an
+# import after a bootstrap that died writes outputs as well.
+resource "terraform_data" "complete" {
+  depends_on = [
+    aws_s3_bucket_lifecycle_configuration.state, aws_s3_bucket_policy.state,
+    aws_s3_bucket_server_side_encryption_configuration.state, aws_iam_role_policy_attachment.github, aws_iam_policy.people,
+  ]
+}

@@ -61,14 +61,15 @@ def make_bucket(environment: Environment, account: Account) -> None:
 
 
 def is_bootstrapped(environment: Environment, account: Account) -> bool:
-    """Return whether bootstrap has come to its end: its state holds the output that waits for everything else."""
+    """Return whether bootstrap has come to its end: its state holds what is made after everything else."""
     bucket = environment.state_bucket(account.id)
     try:
         found = account.client("s3").get_object(Bucket=bucket, Key=BOOTSTRAP_KEY, ExpectedBucketOwner=account.id)
     except ClientError as error:
         # GitHub's roles may not read it; bootstrap has made them.
         return error.response["Error"]["Code"] not in MISSING
-    return "state_bucket_name" in _parsed(found["Body"], f"s3://{bucket}/{BOOTSTRAP_KEY}")["outputs"]
+    resources = _parsed(found["Body"], f"s3://{bucket}/{BOOTSTRAP_KEY}").get("resources", [])
+    return any((resource["type"], resource["name"]) == ("terraform_data", "complete") for resource in resources)
 
 
 @dataclass(frozen=True)
