@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from commands.aws import reason
+from commands.operate.objects import result_of
 from commands.terminal import Refused
 
 if TYPE_CHECKING:
@@ -66,14 +67,8 @@ def await_result(pipeline: Pipeline, key: str, versions: Container[str], seconds
     """Return the processed object made from one of the raw versions, or None when it does not appear in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:
-            found = pipeline.s3.get_object(Bucket=pipeline.processed, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchKey":
-                raise
-        else:
-            if found["Metadata"].get("source-version-id") in versions:
-                return str(found["Body"].read().decode())
+        if found := result_of(pipeline, key, versions):
+            return str(found["Body"].read().decode())
         time.sleep(POLL_SECONDS)
     return None
 

@@ -22,7 +22,7 @@ from commands import deploy
 from commands.environment import data_dir
 from commands.operate import audit, log
 from commands.operate.listing import Row
-from commands.operate.objects import head, source
+from commands.operate.objects import head, result_of, source
 from commands.operate.verdicts import verdict_on
 from commands.terminal import count, pause
 from commands.terraform import check_version
@@ -140,17 +140,7 @@ class Patience:
 
     def result(self, trial: Trial, key: str, version: str) -> Any:
         """Return what S3 tells of the result of a version, once there is one, with its Body. Raises NotYet."""
-
-        def made_from_it() -> Any:
-            try:
-                found = trial.pipeline.s3.get_object(Bucket=trial.pipeline.processed, Key=key)
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "NoSuchKey":
-                    raise
-                return None
-            return found if source(found)[0] == version else found["Body"].close()
-
-        return self.wait(f"the result of {key}", made_from_it)
+        return self.wait(f"the result of {key}", lambda: result_of(trial.pipeline, key, [version]))
 
 
 @dataclass(frozen=True)

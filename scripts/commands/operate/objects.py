@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
 
     from commands.state import Pipeline
 
@@ -33,6 +33,23 @@ def source(answer: Any) -> tuple[Any, Any]:
     """Return version ID and ETag of what a result or a verdict is made from, None where S3 tells of none."""
     metadata = answer["Metadata"] if answer else {}
     return metadata.get("source-version-id"), metadata.get("source-etag")
+
+
+def result_of(pipeline: Pipeline, key: str, versions: Container[str]) -> Any:
+    """Return what S3 tells of a result, with its Body, None unless it is made from one of the versions.
+
+    Raises ClientError.
+    """
+    try:
+        found = pipeline.s3.get_object(Bucket=pipeline.processed, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchKey":
+            return None
+        raise
+    if source(found)[0] in versions:
+        return found
+    found["Body"].close()
+    return None
 
 
 def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
