@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from commands import aws, build, drift_issue, github, plan, smoke, state
@@ -178,7 +178,7 @@ def change(run: Run, terraform: Terraform, summary: plan.Summary, *, data_loss: 
         confirm(f"This deletes {terraform.precious} for good.", terraform.target)
     with summary.leaving.meanwhile(run.account):
         terraform.apply()
-    if summary.again:
+    if summary.first or summary.again:
         change(run, terraform, show_plan(run, terraform), data_loss=data_loss)
 
 
@@ -234,7 +234,7 @@ def bootstrap_account(run: Run, *, data_loss: bool) -> None:
 def plan_environment(options: argparse.Namespace) -> int:
     """Show what a deploy would change, and keep the plan for apply."""
     run = Run.on(options)
-    plan_anew(run, "-lock=false")  # it changes nothing, and whoever plans may not be allowed to lock
+    plan_to_apply(run, "-lock=false")  # it changes nothing, and whoever plans may not be allowed to lock
     print(f"\nTo apply exactly this: ./deploy.sh apply {run.environment.name}")
     return 0
 
@@ -268,22 +268,26 @@ def deploy(options: argparse.Namespace) -> int:
 
 def apply_new_plan(run: Run, *, data_loss: bool) -> None:
     """Build, plan and apply an environment whose state bucket is there."""
-    terraform, summary = plan_anew(run)
+    terraform, summary = plan_to_apply(run)
     change(run, terraform, summary, data_loss=data_loss)
 
 
 def plan_anew(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
-    """Build, plan an environment whose state bucket is there, and show the plan; return that with its Terraform.
+    """Build, plan an environment whose state bucket is there, and show the plan; return that with its Terraform."""
+    run.build()
+    terraform = run.terraform()
+    terraform.init()
+    return terraform, show_plan(run, terraform, *options)
+
+
+def plan_to_apply(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
+    """Plan likewise, and leave a saved plan that can be applied.
 
     Where it makes a network for a function that exists, the saved plan is one of that network alone: from a plan of
     both the provider makes too little or, if more about the function changes, an error in the middle.
     """
-    run.build()
-    terraform = run.terraform()
-    terraform.init()
-    summary = show_plan(run, terraform, *options)
+    terraform, summary = plan_anew(run, *options)
     if summary.first:
-        summary = replace(summary, again=True)
         terraform.plan(*options, *(f"-target={module}" for module in summary.first))
     return terraform, summary
 
