@@ -1,15 +1,13 @@
 """The verbs that operate a pipeline, in both modes, and the commands of the runbook."""
 
-import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDS, ROOT, Pipeline, inbox, wait_for, without
+from conftest import RECORDS, ROOT, Pipeline, inbox, user, wait_for, without
 from local_aws.process import LocalAws
 
 BAD = b'[{"patient_id": "P-1"}]'
@@ -118,21 +116,6 @@ def test_a_failed_file_is_seen_and_comes_through_when_its_cause_is_removed(pipel
     code, (nothing,) = answer(pipeline, "failures")
     assert (code, nothing["summary"]["messages"]) == (0, 0)
     assert audit(pipeline, "--deep") == (0, before)
-
-
-@contextlib.contextmanager
-def user(pipeline: Pipeline, action: str = "sts:GetCallerIdentity") -> Iterator[dict[str, str]]:
-    """Give a user for as long as it lasts, as environment variables. It may do what everybody may, or an action."""
-    name, policy = {"UserName": "somebody"}, {"PolicyName": "action"}
-    statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    pipeline.iam.create_user(**name)
-    pipeline.iam.put_user_policy(**name, **policy, PolicyDocument=document)
-    key = pipeline.iam.create_access_key(**name)["AccessKey"]
-    yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    pipeline.iam.delete_access_key(**name, AccessKeyId=key["AccessKeyId"])
-    pipeline.iam.delete_user_policy(**name, **policy)
-    pipeline.iam.delete_user(**name)
 
 
 def test_verify_asks_about_every_claim_and_leaves_nothing(pipeline: Pipeline) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import BOTH, Pipeline, inbox, processes_of, terraform, variables, wait_for
+from conftest import BOTH, Pipeline, inbox, processes_of, terraform, user, variables, wait_for
 from local_aws.process import LocalAws
 
 CANARY = "Zebulon-Quixote"
@@ -84,23 +84,17 @@ def test_the_result_of_an_older_version_stays_or_goes_as_set(pipeline: Pipeline)
 
 
 @pytest.fixture
-def user(pipeline: Pipeline) -> Any:
+def administrator(pipeline: Pipeline) -> Any:
     """A session of an IAM user who may do anything, as bucket policies do not bind the local AWS's root."""
-    pipeline.iam.create_user(UserName="anybody")
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    pipeline.iam.put_user_policy(UserName="anybody", PolicyName="all", PolicyDocument=json.dumps(policy))
-    key = pipeline.iam.create_access_key(UserName="anybody")["AccessKey"]
-    yield boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name="us-east-1")
-    pipeline.iam.delete_access_key(UserName="anybody", AccessKeyId=key["AccessKeyId"])
-    pipeline.iam.delete_user_policy(UserName="anybody", PolicyName="all")
-    pipeline.iam.delete_user(UserName="anybody")
+    with user(pipeline, "*") as somebody:
+        yield boto3.Session(somebody["AWS_ACCESS_KEY_ID"], somebody["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
 
 
 @pytest.mark.parametrize("bucket", ["raw", "processed", "rejected"])
-def test_buckets_and_queue_refuse_requests_without_tls(pipeline: Pipeline, user: Any, bucket: str) -> None:
+def test_buckets_and_queue_refuse_requests_without_tls(pipeline: Pipeline, administrator: Any, bucket: str) -> None:
     environment = pipeline.aws.environment()
     where = {"endpoint_url": environment["AWS_ENDPOINT_URL"], "verify": environment["AWS_CA_BUNDLE"]}
-    s3, sqs = user.client("s3", **where), user.client("sqs", **where)
+    s3, sqs = administrator.client("s3", **where), administrator.client("sqs", **where)
     name = getattr(pipeline, bucket)
     s3.list_objects_v2(Bucket=name)
     sqs.get_queue_attributes(QueueUrl=pipeline.queue)
