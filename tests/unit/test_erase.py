@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 import lambda_function
 
 from .conftest import chunks, notification
+from .patients import asked_fixture, files  # noqa: F401 - a fixture
 from .pipeline import (
     ODD_KEYS,
     Pipeline,
@@ -31,7 +32,6 @@ from .pipeline import (
     run_fixture,  # noqa: F401 - likewise
     signals_fixture,  # noqa: F401 - likewise
 )
-from .test_find import asked, files  # noqa: F401 - a fixture
 
 ID = "987-65-4329"  # the patient who asks
 ANN = b'{ "patient_id": "987-65-4329", "patient_name": "Ann", "eye": {"left": 1.50} }'
@@ -136,7 +136,7 @@ class Operator:
 def operator_fixture(
     pipeline: Pipeline,
     run: Callable[..., Run],
-    asked: Callable[..., str],  # noqa: F811 - a fixture
+    asked: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Operator:
     monkeypatch.setattr(find, "SIDE_BY_SIDE", 1)  # the function is in this process, and shares its log
