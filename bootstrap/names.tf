@@ -30,12 +30,15 @@ locals {
   buckets = { for name, prefix in module.names.prefixes : name => {
     for role in ["raw-data", "processed-data", "rejected", "access-log"] : role => "arn:${local.partition}:s3:::${prefix}-${role}-????????"
   } }
+  queues = { for name, prefix in module.names.prefixes : name => {
+    for role in ["ingestion", "dead-letter"] : role => "arn:${local.partition}:sqs:${local.in_account}:${prefix}-${role}"
+  } }
   arns = { for name, prefix in module.names.prefixes : name => {
     state        = "${local.state_bucket_arn}/${name}/terraform.tfstate"
     buckets      = values(local.buckets[name])
     data_buckets = [local.buckets[name].raw-data, local.buckets[name].processed-data]
-    queues       = [for role in ["ingestion", "dead-letter"] : "arn:${local.partition}:sqs:${local.in_account}:${prefix}-${role}"]
-    dead_letter  = "arn:${local.partition}:sqs:${local.in_account}:${prefix}-dead-letter"
+    queues       = values(local.queues[name])
+    dead_letter  = local.queues[name].dead-letter
     function     = "arn:${local.partition}:lambda:${local.in_account}:function:${prefix}-data-processor"
     layer        = "arn:${local.partition}:lambda:${local.in_account}:layer:${prefix}-dependencies"
     role         = "arn:${local.partition}:iam::${local.account}:role/${prefix}-data-processor"

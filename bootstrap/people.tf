@@ -1,5 +1,5 @@
-# Managed policies for who uploads, who reads and who erases, to be attached to their roles. They are here and not in the pipelines:
-# whoever may change a policy can give its holders every permission, so GitHub's roles may not.
+# Managed policies for who uploads, who reads and who erases, to be attached to their roles. They are here and not in the
+# pipelines: whoever may change a policy can give its holders every permission, so GitHub's roles may not.
 
 locals {
   key_prefixes = { for name in var.environments : name => lookup(var.key_prefixes, name, "") }

@@ -1,5 +1,5 @@
-# What roles and people may do, as tables, those of people in people.tf. A row is a purpose: its actions, what they are for, and under which conditions
-# (operator, key, values). A row for "*" says why.
+# What roles and people may do, as tables, those of people in people.tf. A row is a purpose: its actions, what they are for,
+# and under which conditions (operator, key, values). A row for "*" says why.
 
 locals {
   statements = { for name, arn in local.arns : name => {

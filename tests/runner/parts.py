@@ -164,7 +164,7 @@ OTHERS = by_name(
     ),
     Part(
         "policies",
-        "changes each policy as rendered bit by bit and expects the requests put to it to tell; 2 minutes",
+        "changes each policy as rendered bit by bit and expects the requests put to it to tell; a minute",
         ["PYTHONPATH=scripts:tests/runner python tests/policies/mutate.py"],
         environments=(LOCAL_AWS,),
     ),
