@@ -1,9 +1,7 @@
 """One local AWS for most end-to-end tests, set up by the documented command.
 
-Files run in alphabetical order. The first brings up dev; what follows works on dev, in direct mode, and on prod, in
-queue mode, in one state. test_sent_alarms.py comes after test_operate*.py, whose audit believes what is measured;
-test_two_environments.py comes last, as it ends with destroying everything. Files with accounts of their own run beside
-the rest: ACCOUNTS names them.
+The first tests bring up dev; what follows works on dev, in direct mode, and on prod, in queue mode, in one state. Files
+with accounts of their own run beside them.
 """
 
 import contextlib
@@ -31,14 +29,31 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 480.0  # for a busy machine, and less than pytest gives a test; most take a second
+# The files that work on each account, in the order in which they run; accounts are worked on side by side. Where a file
+# stands without a reason, it could stand elsewhere among those of its account.
 ACCOUNTS = {
-    "test_delivery.py": "delivery",
-    "test_deploy_roles.py": "deploy roles",
-    "test_from_scratch.py": "from scratch",
-    "test_going_back.py": "going back",
-    "test_readme.py": "fork",
-    "test_workflows.py": "fork",
+    "delivery": ["test_delivery.py"],
+    "deploy roles": ["test_deploy_roles.py"],
+    "from scratch": ["test_from_scratch.py"],
+    "going back": ["test_going_back.py"],
+    "shared": [
+        "test_local.py",  # first: the first run must find an empty machine; the second one leaves dev running
+        "test_network.py",
+        "test_operate.py",
+        "test_operate_chaos.py",
+        "test_operate_erase.py",
+        "test_permissions.py",
+        "test_pipeline.py",  # after what fails on purpose: it ends by finding the dead-letter queues empty
+        "test_sent_alarms.py",  # after all that audits: an audit believes the age of messages that is made up here
+        "test_two_environments.py",  # last: compares the role with the calls of all tests before, then destroys all
+    ],
+    "fork": [
+        "test_readme.py",  # first: its own deploys run beside the push that both files wait for
+        "test_workflows.py",
+    ],
 }
+HERE = Path(__file__).parent
+PLACES = {HERE / file: place for place, file in enumerate(file for files in ACCOUNTS.values() for file in files)}
 RECORDS = b'[{"patient_id": "P-1", "patient_name": "Name"}]'  # a good file
 
 # Terraform by hand, as tests and the README call it, gets the provider from where the commands get it.
@@ -446,11 +461,20 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Clone]":
         yield Clone(tmp_path_factory.mktemp("clone"), account)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests into the order of ACCOUNTS, which has to know every file."""
+    if differ := set(HERE.glob("test_*.py")) ^ PLACES.keys():
+        names = ", ".join(sorted(path.name for path in differ))
+        raise pytest.UsageError(f"ACCOUNTS in tests/e2e/conftest.py and the files beside it differ in: {names}")
+    items.sort(key=lambda item: PLACES.get(item.path, -1))  # those of other folders come first
+
+
 class OneAccountOneProcess(LoadScopeScheduling):  # type: ignore[misc] # has no types
     """Gives pytest-xdist's processes whole accounts, so that what works on one stays together and in order."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return ACCOUNTS.get(Path(nodeid.partition("::")[0]).name, "shared")
+        file = Path(nodeid.partition("::")[0]).name
+        return next(account for account, files in ACCOUNTS.items() if file in files)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAccountOneProcess:
