@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
-from delivery import FUNCTION, SETTINGS, STATE_BUCKET, Clone, changes, empty_account, fresh_copy
+from accounts import FUNCTION, SETTINGS, STATE_BUCKET, Clone, changes, empty_account, fresh_copy
+from waiting import wait_for
 
 QUEUE = "ikerian-data-pipeline-ingestion"
 
@@ -59,7 +59,7 @@ def test_a_fork_may_set_up_its_environments_as_it_likes(tmp_path: Path, monkeypa
     fork = fresh_copy(tmp_path / "fork")
     for name in ("dev.tfvars", "backend.hcl", "bootstrap.tfvars", "staging.tfvars"):
         (fork / "env" / name).write_text('environments = { dev = { account_id = "111122223333" } }')
-    monkeypatch.setattr("delivery.ROOT", fork)
+    monkeypatch.setattr("accounts.ROOT", fork)
     files = {file.name: file.read_text() for file in fresh_copy(tmp_path).glob("env/*")}
     assert {name: files[name] for name in SETTINGS} == SETTINGS
     assert set(files) - set(SETTINGS) == {"local.tfvars", "local-backend.hcl"}

@@ -11,10 +11,10 @@ from typing import Any
 
 import boto3
 import pytest
+from accounts import STATE_BUCKET, Clone, changes
 from botocore.exceptions import ClientError
-from conftest import RECORDS
-from delivery import STATE_BUCKET, Clone, changes
 from local_aws.process import REGION, LocalAws
+from pipeline import RECORDS
 
 ACCOUNT = "000000000000"
 PROJECT = "ikerian-data-pipeline"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import BOTH, UNSUPPORTED
-from delivery import empty_account, fresh_copy
+from accounts import empty_account, fresh_copy
+from by_hand import BOTH, UNSUPPORTED
 
 
 def test_both_environments_come_up_in_an_empty_account(

@@ -7,12 +7,12 @@ from typing import Any
 
 import boto3
 import pytest
+from accounts import FUNCTION, PATIENTS, STATE_BUCKET, Clone, changes
 from commands import rollback
 from commands.aws import Account
+from commands.settings import ROOT
 from commands.state import Pipeline
 from commands.terminal import Refused
-from conftest import ROOT
-from delivery import FUNCTION, PATIENTS, STATE_BUCKET, Clone, changes
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import (
-    ROOT,
-    Pipeline,
-    Trap,
-    as_a_person,
-    deploy,
-    free_port,
-    is_false_drift,
-    processes_of,
-    terraform,
-    wait_for,
-)
-from delivery import PATIENTS, fresh_copy
+from accounts import PATIENTS, fresh_copy
+from by_hand import is_false_drift, terraform
+from commands.settings import ROOT
 from local_aws.process import LocalAws
+from pipeline import Pipeline
+from shared_aws import as_a_person, deploy, free_port, processes_of
+from trap import Trap
+from waiting import wait_for
 
 Run = subprocess.CompletedProcess[str]
 

@@ -6,9 +6,10 @@ What deploy.sh adds to that is in test_going_back.py.
 from collections.abc import Mapping
 from pathlib import Path
 
-from conftest import BOTH, RECORDS, Pipeline, changes, is_false_drift, terraform, variables
+from by_hand import BOTH, PRIVATE, changes, is_false_drift, terraform, variables
 from local_aws.process import LocalAws
-from test_permissions import cloudsplaining
+from pipeline import RECORDS, Pipeline
+from scanner import cloudsplaining
 
 # What cloudsplaining is told to leave out: Lambda does it as the role, on interfaces whose names nobody can foresee.
 # The function's own code is denied it.
@@ -16,7 +17,6 @@ ONLY_LAMBDA = [
     *("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"),
     *("ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"),
 ]
-PRIVATE = {"private_network": {"availability_zones": ["us-east-1a", "us-east-1b"]}}
 
 
 def networks(dev: Pipeline) -> list[str]:

@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from conftest import RECORDS, ROOT, Pipeline, holder, wait_for, without
+from callers import holder
+from commands.settings import ROOT
 from local_aws.process import LocalAws
+from pipeline import RECORDS, Pipeline, without
+from scanner import cloudsplaining
+from waiting import wait_for
 
 
 @pytest.mark.usefixtures("quick_redelivery")
@@ -165,20 +169,6 @@ def test_a_broken_download_goes_on_where_it_broke_unless_the_permission_is_missi
                 dev.upload("lost.json", content)
                 assert "GetObject AccessDenied" in dev.await_failure()["responsePayload"]["errorMessage"]
                 assert dev.result("lost.json") is None
-
-
-def cloudsplaining(dev: Pipeline, folder: Path, *ignored: str) -> str:
-    """Return what the scanner finds in the role, apart from actions to ignore."""
-    names = dev.iam.list_role_policies(RoleName=dev.function)["PolicyNames"]
-    policies = [dev.iam.get_role_policy(RoleName=dev.function, PolicyName=name)["PolicyDocument"] for name in names]
-    statements = [statement for policy in policies for statement in policy["Statement"]]
-    (folder / "policy.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
-    (folder / "ignored.json").write_text(json.dumps({"exclude-actions": list(ignored)}))  # which is YAML, too
-    scanner = [str(ROOT / ".venv/scanners/bin/cloudsplaining"), "scan-policy-file"]
-    files = ["--input-file", str(folder / "policy.json"), "--exclusions-file", str(folder / "ignored.json")]
-    run = subprocess.run(scanner + files, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return run.stdout
 
 
 def test_cloudsplaining_finds_nothing_in_the_role(dev: Pipeline, tmp_path: Path) -> None:

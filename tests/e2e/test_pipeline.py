@@ -9,8 +9,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from conftest import BOTH, Pipeline, inbox, processes_of, terraform, user, variables, wait_for
+from by_hand import BOTH, terraform, variables
+from callers import user
 from local_aws.process import LocalAws
+from pipeline import Pipeline, inbox
+from shared_aws import processes_of
+from waiting import wait_for
 
 CANARY = "Zebulon-Quixote"
 

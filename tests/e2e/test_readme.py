@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from delivery import PATIENTS, SAMPLE, TWO_SECRETS, WORKFLOWS, Account, Pushed, empty_account, fresh_copy
+from accounts import PATIENTS, SAMPLE, Account, empty_account, fresh_copy
+from commands.settings import ROOT
+from github_runner import TWO_SECRETS, WORKFLOWS, Pushed
 
 
 def commands(heading: str, *, in_part: str = "") -> list[str]:

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import BOTH, RECORDS, Pipeline, changes, inbox, terraform, variables, wait_for
+from by_hand import BOTH, changes, terraform, variables
 from local_aws.process import LocalAws
+from pipeline import RECORDS, Pipeline, inbox
+from waiting import wait_for
 
 
 @pytest.fixture(scope="module")

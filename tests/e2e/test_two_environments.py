@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from conftest import BOTH, RECORDS, Pipeline, changes, deploy, is_false_drift, terraform, variables
-from delivery import STATE_BUCKET
+from accounts import STATE_BUCKET
+from by_hand import BOTH, PRIVATE, changes, is_false_drift, terraform, variables
 from local_aws.process import LocalAws
-from test_network import PRIVATE
+from pipeline import RECORDS, Pipeline
+from shared_aws import deploy
 
 
 def test_each_environment_processes_its_own_files_only(both: dict[str, Pipeline], aws: LocalAws) -> None:

@@ -8,21 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import PATIENTS, changes, fresh_copy
 from commands.__main__ import parser
-from delivery import (
-    PATIENTS,
-    SETUP,
-    TWO_SECRETS,
-    WORKFLOWS,
-    Pushed,
-    Run,
-    Runner,
-    changes,
-    credentials,
-    fresh_copy,
-    text,
-    value,
-)
+from github_expressions import text, value
+from github_runner import SETUP, TWO_SECRETS, WORKFLOWS, Pushed, Run, Runner, credentials
 from parts import OTHERS, PARTS
 
 from tests.unit.github import GitHub, serving

@@ -1,4 +1,4 @@
-"""The emulator on a bad day, for tests/e2e/test_operate_chaos.py. LocalAws starts it in the emulator's place.
+"""The emulator on a bad day, for tests/e2e/test_chaos.py. LocalAws starts it in the emulator's place.
 
 What a function asks of S3 comes late or fails now and then: throttled, broken, cut off in the middle of the answer, or
 carried out and never answered. Notifications come late, so out of order, and some twice. /chaos tells what was done so

@@ -189,7 +189,7 @@ OTHERS = by_name(
     Part(
         "chaos",
         "12,000 uploads while everything goes wrong: nothing is lost; up to an hour",
-        ["CHAOS=5000 pytest tests/e2e/test_operate_chaos.py -s"],
+        ["CHAOS=5000 pytest tests/e2e/test_chaos.py -s"],
         environments=(LOCAL_AWS,),
     ),
     Part(

@@ -1,4 +1,4 @@
-"""What the tests of deploys share: an empty account, a clone that is worked on, GitHub's runner."""
+"""AWS accounts that are empty at first, each on a local AWS of its own, and clones of the repository to work from."""
 
 import contextlib
 import json
@@ -7,17 +7,18 @@ import pty
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 import python_env
-import yaml
-from conftest import ROOT, free_port, is_false_drift, wait_for
+from by_hand import is_false_drift
+from commands.settings import ROOT
 from local_aws.process import LocalAws
+from shared_aws import free_port
+from waiting import wait_for
 
 SAMPLE = "ikerian_sample.json"
 FUNCTION = "ikerian-data-pipeline-data-processor"
@@ -221,162 +222,3 @@ def changes(output: str) -> list[str]:
     """Return what the summary of a plan names, apart from false drift."""
     lines = re.findall(r"^(?:add|change|destroy|replace|forget) +(.*)$", output, re.MULTILINE)
     return [line for line in lines if not is_false_drift(line)]
-
-
-def load(path: str) -> Any:
-    return yaml.safe_load((ROOT / ".github" / path).read_text())
-
-
-WORKFLOWS: dict[str, Any] = {path.stem: load(f"workflows/{path.name}") for path in ROOT.glob(".github/workflows/*.yml")}
-SETUP = load("actions/setup/action.yml")
-Context = Mapping[str, str]
-
-
-def value(expression: str, context: Context) -> Any:
-    """Evaluate an expression of a workflow. A name that is not in the context is empty, as on GitHub."""
-    words = re.sub(r"[a-z]+(?:\.[\w-]+)+(?=(?:[^']*'[^']*')*[^']*$)", lambda name: f"get({name[0]!r}, '')", expression)
-    python = words.replace("&&", " and ").replace("||", " or ")
-    return eval(python, {"__builtins__": {}, "get": context.get})  # noqa: S307  our own files
-
-
-def text(template: Any, context: Context) -> str:
-    """Fill in the expressions of a text."""
-
-    def filled(found: re.Match[str]) -> str:
-        result = value(found[1], context)
-        return str(result).lower() if isinstance(result, bool) else str(result)
-
-    return re.sub(r"\$\{\{ *(.*?) *\}\}", filled, str(template))
-
-
-@dataclass
-class Run:
-    """A run of one job: the environment of each command, and how it ended."""
-
-    commands: list[str] = field(default_factory=list)
-    output: str = ""
-    summary: str = ""
-    status: int = 0
-
-
-@dataclass
-class Runner:
-    """What GitHub's runner does with a job, as far as these workflows need it.
-
-    The actions from the marketplace are not run: this machine has Python and Terraform, and where the workflow takes
-    credentials the commands get those of the local AWS, otherwise none.
-    """
-
-    account: Account | None
-    copy: Path
-    repository: str = "acme/pipeline"
-    api_url: str = "http://127.0.0.1:9"
-
-    def jobs(self, workflow: str, context: Context) -> list[str]:
-        """Return the jobs that run, in an order in which they can."""
-        runs: list[str] = []
-        jobs = WORKFLOWS[workflow]["jobs"]
-        while ready := [
-            name
-            for name, job in jobs.items()
-            if name not in runs
-            and {job.get("needs")} <= {None, *runs}
-            and value(job.get("if", "True"), self.context(context))
-        ]:
-            runs += ready
-        return runs
-
-    def context(self, context: Context) -> dict[str, str]:
-        return {"github.repository": self.repository, "github.run_id": "42", "github.token": "token"} | dict(context)
-
-    def run(self, workflow: str, job_name: str, context: Context) -> Run:
-        """Run a job's commands in order, apart from the tests, with the environment that the job gives them."""
-        job, run, known = WORKFLOWS[workflow]["jobs"][job_name], Run(), self.context(context)
-        has_credentials = False
-        # Every job starts on a new machine. Only what took time to download is kept.
-        for folder in (".terraform", ".terraform-bootstrap"):
-            shutil.rmtree(self.copy / folder, ignore_errors=True)
-        (self.copy / "build/function.zip").unlink(missing_ok=True)
-        summary = self.copy.parent / "summary.md"
-        summary.write_text("")
-        for step in job["steps"]:
-            if not value(step.get("if", "True"), known):
-                continue
-            if step.get("uses") == "$/.github/actions/setup":
-                inputs = {f"inputs.{name}": text(given, known) for name, given in step.get("with", {}).items()}
-                taken = credentials(inputs)
-                has_credentials = taken is not None
-                for name, output in SETUP["outputs"].items():
-                    known[f"steps.{step.get('id')}.outputs.{name}"] = text(output["value"], inputs)
-            elif "run" in step and not step["run"].startswith("./tests/run.sh"):
-                declared = WORKFLOWS[workflow].get("env", {}) | job.get("env", {}) | step.get("env", {})
-                environment = self.environment(summary, has_credentials=has_credentials)
-                environment |= {name: text(given, known) for name, given in declared.items()}
-                ended = subprocess.run(
-                    ["bash", "-e", "-c", step["run"]],
-                    cwd=self.copy,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    check=False,
-                )
-                run.commands.append(step["run"])
-                run.output += ended.stdout
-                run.status = ended.returncode
-                if run.status:
-                    break
-        run.summary = summary.read_text()
-        return run
-
-    def environment(self, summary: Path, *, has_credentials: bool) -> dict[str, str]:
-        assert self.account
-        environment = self.account.environment() | {
-            "CI": "true",
-            "GITHUB_ACTIONS": "true",
-            "GITHUB_API_URL": self.api_url,
-            "GITHUB_REPOSITORY": self.repository,
-            "GITHUB_RUN_ID": "42",
-            "GITHUB_SERVER_URL": "https://github.com",
-            "GITHUB_STEP_SUMMARY": str(summary),
-        }
-        if not has_credentials:
-            del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
-        return environment
-
-
-def credentials(inputs: Context) -> dict[str, str] | None:
-    """Return what the set-up hands to the action that takes credentials, or None when it is not called."""
-    (step,) = [step for step in SETUP["runs"]["steps"] if "configure-aws-credentials" in step["uses"]]
-    if not value(step["if"], inputs):
-        return None
-    return {name: text(given, inputs) for name, given in step["with"].items()}
-
-
-TWO_SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "test", "secrets.AWS_SECRET_ACCESS_KEY": "test"}
-
-
-@dataclass
-class Pushed:
-    """A fork that only has the two secrets, and its first push to main."""
-
-    runner: Runner
-    account: Account
-    future: Future[dict[str, Run]]
-
-    @property
-    def runs(self) -> dict[str, Run]:
-        """The jobs that the push started, once all have ended."""
-        return self.future.result()
-
-
-@contextlib.contextmanager
-def push(folder: Path) -> Iterator[Pushed]:
-    """Fork the repository, set the two secrets and push to main; go on meanwhile, as Terraform mostly waits."""
-    with empty_account() as account, ThreadPoolExecutor() as pool:
-        runner = Runner(account, fresh_copy(folder))
-        jobs = runner.jobs("deploy", TWO_SECRETS)
-        yield Pushed(
-            runner, account, pool.submit(lambda: {job: runner.run("deploy", job, TWO_SECRETS) for job in jobs})
-        )

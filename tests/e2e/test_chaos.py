@@ -27,9 +27,12 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
-from conftest import BOTH, ROOT, Pipeline, terraform, variables, wait_for
+from by_hand import BOTH, terraform, variables
+from commands.settings import ROOT
 from local_aws.process import EMULATOR, LocalAws
-from test_operate import answer
+from pipeline import Pipeline
+from verbs import answer
+from waiting import wait_for
 
 UPLOADS = int(os.environ.get("CHAOS", "300"))  # to each environment, at least
 KEYS = max(UPLOADS // 10, 30)

@@ -1,44 +1,19 @@
-"""The verbs that operate a pipeline, in both modes, and the commands of the runbook."""
+"""The verbs that operate a pipeline, in both modes."""
 
 import json
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RECORDS, ROOT, Pipeline, inbox, user, wait_for, without
+from callers import user
+from commands.settings import ROOT
 from local_aws.process import LocalAws
+from pipeline import RECORDS, TWO_RECORDS, Pipeline, inbox, without
+from verbs import answer, audit, run
+from waiting import wait_for
 
 BAD = b'[{"patient_id": "P-1"}]'
-MENDED = b'[{"patient_id": "P-1", "patient_name": "Name"}, {"patient_id": "P-2", "patient_name": "Name"}]'
-
-
-def run(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb on a pipeline, as ./deploy.sh does."""
-    return subprocess.run(
-        [".venv/commands/bin/python", "tests/e2e/on_pipeline.py", json.dumps(pipeline.outputs), *arguments],
-        cwd=ROOT,
-        env=pipeline.aws.full_environment() | {"PYTHONPATH": "scripts"} | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def answer(pipeline: Pipeline, verb: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Run a verb with --json; return its exit code and what it says."""
-    done = run(pipeline, verb, "--json", *options)
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    assert done.stdout, done.stderr
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def audit(pipeline: Pipeline, *options: str) -> tuple[int, dict[str, str]]:
-    """Audit the keys of these tests; return the exit code and the state of each key that is not processed."""
-    code, lines = answer(pipeline, "audit", "--prefix", "operate/", "--in-flight", "0", *options)
-    return code, {line["key"]: line["state"] for line in lines if "state" in line}
 
 
 def test_nothing_is_lost_and_it_can_be_proved(pipeline: Pipeline) -> None:
@@ -88,7 +63,7 @@ def test_a_rejected_file_is_seen_within_seconds_and_comes_through_when_it_is_men
         pipeline.logs.delete_log_stream(**group, logStreamName=stream["logStreamName"])
     assert pipeline.log() == []
     assert audit(pipeline) == (0, before | {key: "rejected"})
-    pipeline.await_result(key, pipeline.upload(key, MENDED))
+    pipeline.await_result(key, pipeline.upload(key, TWO_RECORDS))
     wait_for("the verdict to go", lambda: rejected(pipeline, key) is None)
     assert audit(pipeline) == (0, before)
 
@@ -101,7 +76,7 @@ def test_a_failed_file_is_seen_and_comes_through_when_its_cause_is_removed(pipel
         return [line for line in answer(pipeline, "failures")[1][:-1] if line["state"] == "failed"]
 
     with without(pipeline, "s3:PutObject"):
-        pipeline.upload("operate/failed.json", MENDED)
+        pipeline.upload("operate/failed.json", TWO_RECORDS)
         wait_for("its reason in the log", lambda: [event for event in failed() if event["reason"] != "unknown"])
         (failure,) = failed()
         assert failure["key"] == "operate/failed.json"
@@ -194,118 +169,3 @@ def test_where_there_is_no_pipeline_each_verb_says_why_in_one_line(both: dict[st
                 )
                 assert (done.returncode, done.stdout) == (1, "")
                 assert re.fullmatch(f"error: {says}\n", done.stderr)
-
-
-RUNBOOK = (ROOT / "docs/operations.md").read_text()
-COMMANDS = sorted(
-    {line for block in re.findall(r"```bash\n(.*?)```", RUNBOOK, re.DOTALL) for line in block.splitlines() if line}
-)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_of_the_runbook_works(both: dict[str, Pipeline], aws: LocalAws, command: str) -> None:
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=ROOT,
-        env=aws.full_environment() | {"ENV": "dev"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def shell(pipeline: Pipeline, block: str, key: str, **variables: str) -> str:
-    """Type a block of the runbook, about dev; return what it prints."""
-    names = {"ENV": "dev", "RAW": pipeline.raw, "PROCESSED": pipeline.processed, "KEY": key}
-    done = subprocess.run(
-        ["bash", "-c", block],
-        cwd=ROOT,
-        env=pipeline.aws.full_environment() | names | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
-
-
-GOOD = '{"patient_id":"P-1","patient_name":"Secret Name"}'
-LOOKS = {  # a file that is rejected for the reason, and what check prints of it
-    "empty_file": (b"", "empty_file"),
-    "gzip": (b"\x1f\x8b\x08\x00", "gzip"),
-    "not_an_array": (f"[{GOOD}]".encode("utf-16"), "not_an_array: it looks like UTF-16"),
-    "trailing_data": (f"[{GOOD}]\n[{GOOD}]".encode(), "trailing_data, line 2 column 1 (byte 52)"),
-    "truncated": (f"[{GOOD},".encode(), "truncated record=1, line 1 column 52 (byte 51)"),
-    "malformed": (f"\ufeff[{GOOD},\r\n,{GOOD}]".encode(), "malformed record=1, line 2 column 1 (byte 56)"),
-    "not_utf8": (b'[{"patient_id":"1","patient_name":"J\xf6rg"}]', "not_utf8 record=0, line 1 column 37 (byte 36)"),
-    "not_an_object": (b'["Secret"]', "not_an_object record=0, line 1 column 2 (byte 1)"),
-    "missing_field": (
-        f'[{GOOD},\n{{"patient_id":"1"}}]'.encode(),
-        "missing_field record=1 field=patient_name, line 2 column 1 (byte 52)",
-    ),
-    "invalid_field": (
-        f'[{GOOD[:-1]},"scan_date":7}}]'.encode(),
-        "invalid_field record=0 field=scan_date, line 1 column 2 (byte 1)",
-    ),
-    "record_too_large": (
-        b'[{"image":"%b"}]' % (b"Secret" * 3_000_000),
-        "record_too_large record=0, line 1 column 2 (byte 1)",
-    ),
-    "nested_too_deep": (b'[{"n":' + b"[" * 100_000, "nested_too_deep record=0, line 1 column 2 (byte 1)"),
-}
-REJECTED = RUNBOOK.partition("## Rejected files\n")[2].partition("\n### ")[0]
-CHECK, REMOVE, SHOW = re.findall(r"```sh\n(.*?)```", REJECTED, re.DOTALL)
-
-
-@pytest.mark.parametrize("reason", LOOKS)
-def test_the_runbook_shows_how_to_look_at_a_rejected_file(
-    both: dict[str, Pipeline], tmp_path: Path, reason: str
-) -> None:
-    content, prints = LOOKS[reason]
-    key = "operate/a patient's look.txt"  # which starts nothing
-    version = both["dev"].upload(key, content)
-    both["dev"].upload(key, b"[]")
-    shown = shell(both["dev"], CHECK + REMOVE, key, VERSION=version, TMPDIR=str(tmp_path))
-    (line,) = re.findall(rf"^{re.escape(str(tmp_path))}/\S+/scan\.json: rejected, (.+)$", shown, re.MULTILINE)
-    assert line == prints
-    assert "Secret" not in shown
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_runbook_shows_what_is_at_the_place(both: dict[str, Pipeline], tmp_path: Path) -> None:
-    content, prints = LOOKS["malformed"]
-    version = both["dev"].upload("operate/a look.txt", content)
-    byte = prints.rpartition("byte ")[2].strip(")")
-    shown = shell(both["dev"], CHECK + SHOW, "operate/a look.txt", VERSION=version, BYTE=byte, TMPDIR=str(tmp_path))
-    assert shown.endswith(f",{GOOD}]")
-
-
-DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overwritten data")[2], re.DOTALL)
-
-
-def test_the_runbook_deletes_orphans_and_brings_back_what_was_deleted_or_overwritten(both: dict[str, Pipeline]) -> None:
-    pipeline = both["dev"]
-    delete_result, delete_orphans, undelete, bring_back = DELETED
-    one, two, kept = "operate/O'Orphan 1.json", "operate/orphan+2.json", "operate/O'Kept.json"
-    versions = {key: pipeline.upload(key, RECORDS) for key in (one, two, kept)}
-    for key, version in versions.items():
-        pipeline.await_result(key, version)
-        if key != kept:
-            pipeline.s3.delete_object(Bucket=pipeline.raw, Key=key)
-    assert {key for key, state in audit(pipeline)[1].items() if state == "orphaned"} >= {one, two}
-    shell(pipeline, delete_result, one)
-    assert (pipeline.result(one), bool(pipeline.result(two))) == (None, True)
-    shell(pipeline, delete_orphans, "")
-    assert "orphaned" not in audit(pipeline)[1].values()
-    assert pipeline.result(kept)
-    shown = shell(pipeline, undelete, one)
-    assert pipeline.s3.head_object(Bucket=pipeline.raw, Key=one)["VersionId"] == versions[one], shown
-    pipeline.await_result(one, versions[one])
-    pipeline.await_result(kept, pipeline.upload(kept, MENDED))
-    shown = shell(pipeline, bring_back, kept, VERSION=versions[kept])
-    assert versions[kept] in shown
-    newest = pipeline.s3.head_object(Bucket=pipeline.raw, Key=kept)["VersionId"]
-    assert newest not in versions.values()
-    assert pipeline.await_result(kept, newest) == [{"patient_id": "P-1", "patient_name": "Name"}]

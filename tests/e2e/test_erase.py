@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import Pipeline, holder, policy_for
-from test_operate import run
+from callers import holder, policy_for
+from pipeline import Pipeline
+from verbs import run
 
 ID = "P-4711-Quetzalcoatl"
 ANN = f'{{"patient_id": "{ID}", "patient_name": "Ann", "scans": [1.50, {{"eye": "left"}}]}}'.encode()

@@ -1,0 +1,41 @@
+"""The local AWS that most tests share, and ./deploy.sh as a person runs it there."""
+
+import os
+import socket
+import subprocess
+
+from commands.settings import ROOT
+from local_aws.process import LocalAws
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def as_a_person(aws: LocalAws) -> dict[str, str]:
+    """Return the environment in which a person runs ./deploy.sh local, with one difference: the port."""
+    environment = os.environ | {"LOCAL_AWS_PORT": str(aws.port)}
+    environment.pop("TERRAFORM_PROVIDERS", None)  # the tests' own providers
+    return environment
+
+
+def deploy(aws: LocalAws, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ./deploy.sh as a person would."""
+    return subprocess.run(
+        ["./deploy.sh", *arguments],
+        cwd=ROOT,
+        env=as_a_person(aws) | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def processes_of(aws: LocalAws) -> list[str]:
+    """Return the command lines of every process that belongs to this local AWS."""
+    listing = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, text=True, check=True).stdout
+    marks = (f"127.0.0.1:{aws.port}", f".local/{aws.port}/")
+    return [line for line in listing.splitlines() if any(mark in line for mark in marks)]

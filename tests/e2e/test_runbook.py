@@ -1,0 +1,125 @@
+"""The runbook, docs/operations.md: every command in it works, and shows or does what it says."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands.settings import ROOT
+from local_aws.process import LocalAws
+from pipeline import RECORDS, TWO_RECORDS, Pipeline
+from verbs import audit
+
+RUNBOOK = (ROOT / "docs/operations.md").read_text()
+COMMANDS = sorted(
+    {line for block in re.findall(r"```bash\n(.*?)```", RUNBOOK, re.DOTALL) for line in block.splitlines() if line}
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_runbook_works(both: dict[str, Pipeline], aws: LocalAws, command: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=aws.full_environment() | {"ENV": "dev"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def shell(pipeline: Pipeline, block: str, key: str, **variables: str) -> str:
+    """Type a block of the runbook, about dev; return what it prints."""
+    names = {"ENV": "dev", "RAW": pipeline.raw, "PROCESSED": pipeline.processed, "KEY": key}
+    done = subprocess.run(
+        ["bash", "-c", block],
+        cwd=ROOT,
+        env=pipeline.aws.full_environment() | names | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+GOOD = '{"patient_id":"P-1","patient_name":"Secret Name"}'
+LOOKS = {  # a file that is rejected for the reason, and what check prints of it
+    "empty_file": (b"", "empty_file"),
+    "gzip": (b"\x1f\x8b\x08\x00", "gzip"),
+    "not_an_array": (f"[{GOOD}]".encode("utf-16"), "not_an_array: it looks like UTF-16"),
+    "trailing_data": (f"[{GOOD}]\n[{GOOD}]".encode(), "trailing_data, line 2 column 1 (byte 52)"),
+    "truncated": (f"[{GOOD},".encode(), "truncated record=1, line 1 column 52 (byte 51)"),
+    "malformed": (f"\ufeff[{GOOD},\r\n,{GOOD}]".encode(), "malformed record=1, line 2 column 1 (byte 56)"),
+    "not_utf8": (b'[{"patient_id":"1","patient_name":"J\xf6rg"}]', "not_utf8 record=0, line 1 column 37 (byte 36)"),
+    "not_an_object": (b'["Secret"]', "not_an_object record=0, line 1 column 2 (byte 1)"),
+    "missing_field": (
+        f'[{GOOD},\n{{"patient_id":"1"}}]'.encode(),
+        "missing_field record=1 field=patient_name, line 2 column 1 (byte 52)",
+    ),
+    "invalid_field": (
+        f'[{GOOD[:-1]},"scan_date":7}}]'.encode(),
+        "invalid_field record=0 field=scan_date, line 1 column 2 (byte 1)",
+    ),
+    "record_too_large": (
+        b'[{"image":"%b"}]' % (b"Secret" * 3_000_000),
+        "record_too_large record=0, line 1 column 2 (byte 1)",
+    ),
+    "nested_too_deep": (b'[{"n":' + b"[" * 100_000, "nested_too_deep record=0, line 1 column 2 (byte 1)"),
+}
+REJECTED = RUNBOOK.partition("## Rejected files\n")[2].partition("\n### ")[0]
+CHECK, REMOVE, SHOW = re.findall(r"```sh\n(.*?)```", REJECTED, re.DOTALL)
+
+
+@pytest.mark.parametrize("reason", LOOKS)
+def test_the_runbook_shows_how_to_look_at_a_rejected_file(
+    both: dict[str, Pipeline], tmp_path: Path, reason: str
+) -> None:
+    content, prints = LOOKS[reason]
+    key = "operate/a patient's look.txt"  # which starts nothing
+    version = both["dev"].upload(key, content)
+    both["dev"].upload(key, b"[]")
+    shown = shell(both["dev"], CHECK + REMOVE, key, VERSION=version, TMPDIR=str(tmp_path))
+    (line,) = re.findall(rf"^{re.escape(str(tmp_path))}/\S+/scan\.json: rejected, (.+)$", shown, re.MULTILINE)
+    assert line == prints
+    assert "Secret" not in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runbook_shows_what_is_at_the_place(both: dict[str, Pipeline], tmp_path: Path) -> None:
+    content, prints = LOOKS["malformed"]
+    version = both["dev"].upload("operate/a look.txt", content)
+    byte = prints.rpartition("byte ")[2].strip(")")
+    shown = shell(both["dev"], CHECK + SHOW, "operate/a look.txt", VERSION=version, BYTE=byte, TMPDIR=str(tmp_path))
+    assert shown.endswith(f",{GOOD}]")
+
+
+DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overwritten data")[2], re.DOTALL)
+
+
+def test_the_runbook_deletes_orphans_and_brings_back_what_was_deleted_or_overwritten(both: dict[str, Pipeline]) -> None:
+    pipeline = both["dev"]
+    delete_result, delete_orphans, undelete, bring_back = DELETED
+    one, two, kept = "operate/O'Orphan 1.json", "operate/orphan+2.json", "operate/O'Kept.json"
+    versions = {key: pipeline.upload(key, RECORDS) for key in (one, two, kept)}
+    for key, version in versions.items():
+        pipeline.await_result(key, version)
+        if key != kept:
+            pipeline.s3.delete_object(Bucket=pipeline.raw, Key=key)
+    assert {key for key, state in audit(pipeline)[1].items() if state == "orphaned"} >= {one, two}
+    shell(pipeline, delete_result, one)
+    assert (pipeline.result(one), bool(pipeline.result(two))) == (None, True)
+    shell(pipeline, delete_orphans, "")
+    assert "orphaned" not in audit(pipeline)[1].values()
+    assert pipeline.result(kept)
+    shown = shell(pipeline, undelete, one)
+    assert pipeline.s3.head_object(Bucket=pipeline.raw, Key=one)["VersionId"] == versions[one], shown
+    pipeline.await_result(one, versions[one])
+    pipeline.await_result(kept, pipeline.upload(kept, TWO_RECORDS))
+    shown = shell(pipeline, bring_back, kept, VERSION=versions[kept])
+    assert versions[kept] in shown
+    newest = pipeline.s3.head_object(Bucket=pipeline.raw, Key=kept)["VersionId"]
+    assert newest not in versions.values()
+    assert pipeline.await_result(kept, newest) == [{"patient_id": "P-1", "patient_name": "Name"}]
