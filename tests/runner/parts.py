@@ -195,7 +195,7 @@ OTHERS = by_name(
     Part(
         "scale",
         "audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again; hours",
-        ["AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test SCALE=100000 pytest tests/unit/test_operate_scale.py -s"],
+        ["AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test SCALE=100000 pytest tests/unit/operate/test_scale.py -s"],
         environments=(LOCAL_AWS,),
     ),
     Part(

@@ -16,8 +16,9 @@ from botocore.exceptions import EndpointConnectionError
 from commands import __main__, aws, environment, settings, state
 from commands.terminal import Refused
 
-from . import checkout
-from .pipeline import outputs, refuse, signals_fixture  # noqa: F401 - a fixture
+from tests.unit import checkout
+
+from .pipeline import outputs, refuse
 
 FILES: dict[str, dict[str, Any]] = {
     "dev": {"environments": ["dev", "test"], "state": ["dev", "test"]},

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import strategies as st
 
 IDS = st.text(
@@ -47,15 +44,3 @@ def files(draw: Any) -> tuple[set[str], bytes]:
     ]
     space = draw(st.sampled_from(["", " ", "\n  ", "\ufeff"]))
     return asked, f"{space}[{','.join(records)}]".encode()
-
-
-@pytest.fixture(name="asked")
-def asked_fixture(tmp_path: Path) -> Callable[..., str]:
-    """Write ids into a file; return its name."""
-
-    def write(*ids: str) -> str:
-        path = tmp_path / "ids.txt"
-        path.write_text("".join(f"{one}\n" for one in ids))
-        return str(path)
-
-    return write

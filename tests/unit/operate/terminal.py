@@ -7,10 +7,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from commands.settings import ROOT
+
+SCRIPTS = ROOT / "scripts"
 
 
 def start(

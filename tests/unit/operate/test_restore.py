@@ -10,22 +10,19 @@ import pytest
 from commands import terminal
 from commands.operate import verbs
 
-from .conftest import notification
+from tests.unit.conftest import notification
+
 from .pipeline import (
+    AUDIT,
     BAD,
     ODD_KEYS,
     ONE,
     TWO,
     Pipeline,
     Run,
-    function_fixture,  # noqa: F401 - a fixture
-    pipeline_fixture,  # noqa: F401 - likewise
     refuse,
-    run_fixture,  # noqa: F401 - likewise
-    signals_fixture,  # noqa: F401 - likewise
 )
 
-AUDIT = ("audit", "--json", "--in-flight", "0")
 PART = 5 * 1024 * 1024  # the smallest part that S3 takes, but for the last one
 
 

@@ -27,8 +27,8 @@ from commands.settings import ROOT
 from commands.terminal import Refused
 
 import lambda_function
+from tests.unit.conftest import notification
 
-from .conftest import notification
 from .pipeline import (
     FILE,
     NAME,
@@ -36,9 +36,6 @@ from .pipeline import (
     Pipeline,
     Run,
     make,
-    pipeline_fixture,  # noqa: F401 - a fixture
-    run_fixture,  # noqa: F401 - likewise
-    signals_fixture,  # noqa: F401 - likewise
 )
 
 ROWS = {claim.name: claim for claim in CLAIMS}

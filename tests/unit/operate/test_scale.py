@@ -23,8 +23,7 @@ import pytest
 from botocore.config import Config
 from local_aws.process import LocalAws
 
-from tests.unit import queued, terminal
-
+from . import queued, terminal
 from .pipeline import PROGRAM, outputs
 
 OBJECTS = int(os.environ.get("SCALE", "0"))

@@ -19,8 +19,7 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.models import S3Backend, s3_backends
 from moto.server import ThreadedMotoServer
 
-from tests.unit import queued, terminal
-
+from . import queued, terminal
 from .pipeline import PROGRAM, outputs
 
 pytestmark = pytest.mark.slow

@@ -1,18 +1,11 @@
-"""A pipeline in this process (S3, SQS, CloudWatch Logs and the real function), and the commands that operate it.
-
-Test modules import the fixtures, which pytest knows as `pipeline` and `run`.
-"""
+"""A pipeline in this process (S3, SQS, CloudWatch Logs and the real function), and ways in which it and AWS fail."""
 
 from __future__ import annotations
 
-import base64
 import functools
 import io
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -21,13 +14,12 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
-from commands import __main__, environment, state, terminal
+from commands import state, terminal
 from commands.aws import Account
-from commands.operate import deep, ledger, queues
+from commands.operate import queues
 
 import lambda_function
-
-from .conftest import Context, event, notification
+from tests.unit.conftest import Context, event, notification
 
 NAME, FILE = "test", "dev"  # the pipeline is this entry of env/dev.tfvars
 ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
@@ -37,6 +29,8 @@ ODD_KEYS = [
     *("a b.json", "a+b.json", "100%.json", "x%20y.json", "müller-眼.json", "line\nbreak.json", "a; b key=c.json"),
     "O'Brien.json",
 ]
+
+AUDIT = ("audit", "--json", "--in-flight", "0")
 
 # A process that runs a command on a pipeline: OUTPUTS, what Terraform says of it; FOLDER, where runs are kept.
 PROGRAM = f"""
@@ -187,39 +181,6 @@ class Client:
         return getattr(self._s3, name)
 
 
-@pytest.fixture(name="pipeline")
-def pipeline_fixture(s3: Any, log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    monkeypatch.setattr(ledger, "FOLDER", tmp_path / "runs")
-    monkeypatch.setattr(queues, "WAIT_SECONDS", 0)  # there is only one server here
-    # Metrics go to standard output, as do the commands' answers.
-    monkeypatch.setattr(lambda_function, "_count", lambda *_: None)
-    deep.function_code.cache_clear()
-    pipeline = Pipeline(s3, log)
-    client = Client(s3)
-    client.put_object = pipeline.refuse_results
-    monkeypatch.setattr(lambda_function, "s3", client)  # which --deep replaces
-    return pipeline
-
-
-@pytest.fixture(name="function")
-def function_fixture(pipeline: Pipeline) -> str:
-    """A function with an alias; return the code's hash."""
-    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    role = make("iam").create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    functions = make("lambda")
-    zip_file = base64.b64decode("UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==")
-    made = functions.create_function(
-        FunctionName="function",
-        Role=role,
-        Handler="x.y",
-        Runtime="python3.12",
-        Code={"ZipFile": zip_file},
-        Publish=True,
-    )
-    functions.create_alias(FunctionName="function", Name="live", FunctionVersion=made["Version"])
-    return str(made["CodeSha256"])
-
-
 class Run:
     """What a command answered."""
 
@@ -243,42 +204,6 @@ class Run:
         return self.lines[-1]["summary"]
 
 
-@pytest.fixture(name="signals")
-def signals_fixture() -> Iterator[None]:
-    """Undo what a command does to signals."""
-    handlers = {number: signal.getsignal(number) for number in terminal.SIGNALS}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    terminal.stopping.clear()
-
-
-@pytest.fixture(name="run")
-def run_fixture(
-    pipeline: Pipeline, signals: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Run]:
-    """Run the command line, which finds the pipeline whatever environment it names."""
-
-    opened: list[ledger.Ledger] = []
-    make_ledger = ledger.Ledger.__init__
-
-    def note(self: ledger.Ledger, *arguments: Any) -> None:
-        make_ledger(self, *arguments)
-        opened.append(self)
-
-    def run(*arguments: str) -> Run:
-        while opened:
-            opened.pop().db.close()  # as does the end of a process that was interrupted
-        capsys.readouterr()
-        with monkeypatch.context() as patch:
-            patch.setattr(ledger.Ledger, "__init__", note)
-            return Run(__main__.main(list(arguments)), capsys.readouterr())
-
-    monkeypatch.setattr(environment, "holding", lambda _: environment.Environment(FILE, {}))
-    monkeypatch.setattr(state, "find_pipeline", lambda *_: pipeline.deployed)
-    return run
-
-
 def refuse(client: Any, service: str, call: str, code: str, status: int = 403) -> None:
     """Let AWS answer a call with an error."""
 
@@ -293,3 +218,38 @@ def refuse(client: Any, service: str, call: str, code: str, status: int = 403) -
         return AWSResponse(request.url, status, HTTPHeaders(), raw)
 
     client.meta.events.register_first(f"before-send.{service}.{call}", answer)
+
+
+def stop_sending_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """Let somebody press Ctrl-C when so many calls have sent events."""
+    left = iter(range(calls - 1))
+
+    def send(*arguments: Any) -> None:
+        queues.send(*arguments)
+        if next(left, None) is None:
+            terminal.stopping.set()
+
+    monkeypatch.setattr("commands.operate.verbs.send", send)
+
+
+def fail_in_queue_mode(pipeline: Pipeline, *keys: str) -> None:
+    """Upload files that fail, in queue mode: the events themselves end in the dead-letter queue."""
+    pipeline.refused |= set(keys)
+    for key in keys:
+        version = pipeline.put(key)
+        sent = notification(quote_plus(key))
+        sent["Records"][0]["s3"]["object"]["versionId"] = version
+        pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(sent))
+    pipeline.work_off()
+
+
+def fail_in_direct_mode(pipeline: Pipeline, *keys: str) -> None:
+    pipeline.refused |= set(keys)
+    pipeline.upload(*keys)
+
+
+MODES = pytest.mark.parametrize("fail", [fail_in_direct_mode, fail_in_queue_mode], ids=["direct", "queue"])
+
+
+def a_line(key: str, outcome: str) -> dict[str, Any]:
+    return {"message": outcome, "key": key, "bytes_out": 3, "reason": ""}

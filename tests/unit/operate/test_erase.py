@@ -20,17 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambda_function
+from tests.unit.conftest import chunks, notification
 
-from .conftest import chunks, notification
-from .patients import asked_fixture, files  # noqa: F401 - a fixture
+from .patients import files
 from .pipeline import (
     ODD_KEYS,
     Pipeline,
     Run,
-    pipeline_fixture,  # noqa: F401 - a fixture
     refuse,
-    run_fixture,  # noqa: F401 - likewise
-    signals_fixture,  # noqa: F401 - likewise
 )
 
 ID = "987-65-4329"  # the patient who asks

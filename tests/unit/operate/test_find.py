@@ -19,9 +19,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import lambda_function
+from tests.unit.conftest import chunks
 
-from .conftest import chunks
-from .patients import asked_fixture, files  # noqa: F401 - a fixture
+from .patients import files
 from .pipeline import (
     BAD,
     ODD_KEYS,
@@ -29,9 +29,6 @@ from .pipeline import (
     TWO,
     Pipeline,
     Run,
-    pipeline_fixture,  # noqa: F401 - a fixture
-    run_fixture,  # noqa: F401 - likewise
-    signals_fixture,  # noqa: F401 - likewise
 )
 
 # --- ids in bytes -----------------------------------------------------------------------------------------------------
