@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from commands.settings import ROOT
 from commands.smoke import POLL_SECONDS, await_result
-from commands.terminal import Refused
+from commands.terminal import Refused, wait_for
 
 if TYPE_CHECKING:
     from commands.state import Pipeline
@@ -39,11 +39,13 @@ def run(pipeline: Pipeline) -> None:
 
 
 def await_log(pipeline: Pipeline, since: int) -> list[str]:
-    """Return what the function logged since that time (ms since the epoch), once an invocation is complete."""
-    deadline = time.monotonic() + LOG_SECONDS
-    while True:
+    """Return what the function logged since that time (ms since the epoch), if possible of a complete invocation."""
+    lines: list[str] = []
+
+    def is_complete() -> bool:
         events = pipeline.logs.filter_log_events(logGroupName=pipeline.log_group, startTime=since)["events"]
-        lines = [str(event["message"]).rstrip() for event in events]
-        if any(line.startswith("REPORT") for line in lines) or time.monotonic() > deadline:
-            return lines
-        time.sleep(POLL_SECONDS)
+        lines[:] = [str(event["message"]).rstrip() for event in events]
+        return any(line.startswith("REPORT") for line in lines)
+
+    wait_for(is_complete, LOG_SECONDS, POLL_SECONDS)
+    return lines

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from commands.aws import reason
 from commands.operate.objects import result_of
-from commands.terminal import Refused
+from commands.terminal import Refused, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -65,12 +65,8 @@ def send(pipeline: Pipeline, key: str) -> str | None:
 
 def await_result(pipeline: Pipeline, key: str, versions: Container[str], seconds: float) -> str | None:
     """Return the processed object made from one of the raw versions, or None when it does not appear in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := result_of(pipeline, key, versions):
-            return str(found["Body"].read().decode())
-        time.sleep(POLL_SECONDS)
-    return None
+    found = wait_for(lambda: result_of(pipeline, key, versions), seconds, POLL_SECONDS)
+    return str(found["Body"].read().decode()) if found else None
 
 
 def remove(s3: Any, bucket: str, key: str) -> None:

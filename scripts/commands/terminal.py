@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -97,6 +97,16 @@ def pause(seconds: float) -> None:
     """Wait. Raises Interrupted when the run was told to stop."""
     if stopping.wait(max(seconds, 0)):
         raise Interrupted
+
+
+def wait_for[T](check: Callable[[], T | None], seconds: float, poll_seconds: float) -> T | None:
+    """Return the first truthy result of a check, or None when there is none in time. Raises Interrupted."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        if time.monotonic() > deadline:
+            return None
+        pause(poll_seconds)
+    return found
 
 
 @contextmanager

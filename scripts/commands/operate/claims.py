@@ -24,7 +24,7 @@ from commands.operate import audit, log
 from commands.operate.listing import Row
 from commands.operate.objects import head, result_of, source
 from commands.operate.verdicts import verdict_on
-from commands.terminal import count, pause
+from commands.terminal import count, wait_for
 from commands.terraform import check_version
 
 if TYPE_CHECKING:
@@ -132,10 +132,9 @@ class Patience:
 
     def wait[T](self, what: str, check: Callable[[], T | None]) -> T:
         """Return the first truthy result of a check. Raises NotYet, Interrupted."""
-        while not (found := check()):
-            if time.monotonic() > self._deadline:
-                raise NotYet(f"waited for {what}")
-            pause(POLL_SECONDS)
+        found = wait_for(check, self._deadline - time.monotonic(), POLL_SECONDS)
+        if not found:
+            raise NotYet(f"waited for {what}")
         return found
 
     def result(self, trial: Trial, key: str, version: str) -> Any:
