@@ -102,7 +102,7 @@ def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clon
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_deploy_that_is_told_to_stop_saves_its_state_and_leaves_no_lock(clone: Clone, number: int) -> None:
+def test_a_stopped_deploy_saves_its_state_and_leaves_no_lock(clone: Clone, number: int) -> None:
     process = clone.start("deploy", "dev")
     wait_for("the deploy to make something", lambda: "Creating..." in clone.printed())
     os.kill(process.pid, number)  # as GitHub does, which knows of no other process
@@ -116,7 +116,7 @@ def test_a_deploy_that_is_told_to_stop_saves_its_state_and_leaves_no_lock(clone:
     assert sorted(item["Key"] for item in found) == ["bootstrap/terraform.tfstate", "dev/terraform.tfstate"]
 
 
-def test_what_was_interrupted_is_finished(clone: Clone) -> None:
+def test_the_next_deploy_finishes_an_interrupted_one(clone: Clone) -> None:
     assert "The smoke test passed" in clone.run("deploy", "dev")
     s3 = clone.account.client("s3")
     assert s3.get_bucket_versioning(Bucket=STATE_BUCKET)["Status"] == "Enabled"
@@ -129,7 +129,7 @@ def test_a_second_deploy_from_another_clone_and_a_second_bootstrap_change_nothin
     assert changes(other.run("deploy", "dev")) == []
 
 
-def test_nothing_stays_of_the_smoke_test(clone: Clone) -> None:
+def test_the_smoke_test_leaves_nothing(clone: Clone) -> None:
     s3 = clone.account.client("s3")
     for buckets in clone.account.pipelines():
         for bucket in buckets:
@@ -157,7 +157,7 @@ def test_apply_does_what_the_plan_showed(clone: Clone) -> None:
     assert clone.refused("apply", "dev").startswith("error: there is no saved plan for dev. ")
 
 
-def test_two_deploys_at_once_leave_one_sound_state(clone: Clone, tmp_path: Path) -> None:
+def test_concurrent_deploys_leave_one_sound_state(clone: Clone, tmp_path: Path) -> None:
     other = Clone(tmp_path, clone.account)
     other.edit("env/dev.tfvars", "dev = {}", "dev = { memory_mb = 1536 }")
     started = [(each, each.start("deploy", "dev")) for each in (clone, other)]
@@ -169,7 +169,7 @@ def test_two_deploys_at_once_leave_one_sound_state(clone: Clone, tmp_path: Path)
     assert changes(clone.run("plan", "dev")) == []
 
 
-def test_two_first_deploys_at_once_leave_one_sound_state(first_deploys: Future[list[tuple[Clone, int, str]]]) -> None:
+def test_concurrent_first_deploys_leave_one_sound_state(first_deploys: Future[list[tuple[Clone, int, str]]]) -> None:
     ended = first_deploys.result()
     assert 0 in [status for _, status, _ in ended]
     for clone, status, errors in ended:
@@ -177,7 +177,7 @@ def test_two_first_deploys_at_once_leave_one_sound_state(first_deploys: Future[l
         assert changes(clone.run("deploy", "dev")) == []
 
 
-def test_a_lock_is_reported_with_who_has_it_since_when_and_how_to_release_it(clone: Clone) -> None:
+def test_a_lock_is_reported_with_its_owner_time_and_how_to_release_it(clone: Clone) -> None:
     lock = {"ID": "3f2a7c1e-0000-4000-8000-123456789abc", "Who": "ada@laptop", "Operation": "OperationTypeApply"}
     more = {
         "Created": "2026-08-01T07:30:00.5Z",
@@ -197,7 +197,7 @@ def test_a_lock_is_reported_with_who_has_it_since_when_and_how_to_release_it(clo
     assert clone.account.pipelines()
 
 
-def test_a_saved_plan_that_was_overtaken_is_not_applied(clone: Clone, tmp_path: Path) -> None:
+def test_an_outdated_saved_plan_is_not_applied(clone: Clone, tmp_path: Path) -> None:
     clone.run("plan", "dev")
     other = Clone(tmp_path, clone.account)
     other.edit("env/dev.tfvars", "dev = {}", "dev = { log_retention_days = 30 }")

@@ -76,9 +76,7 @@ def bootstrapped(clone: Clone, administrator: Caller) -> Caller:
     return administrator
 
 
-def test_an_oidc_provider_that_exists_already_is_told_with_the_setting_for_it(
-    clone: Clone, administrator: Caller
-) -> None:
+def test_an_existing_oidc_provider_is_reported_with_the_setting_for_it(clone: Clone, administrator: Caller) -> None:
     iam = administrator.client("iam")
     provider = iam.create_open_id_connect_provider(
         Url="https://token.actions.githubusercontent.com", ClientIDList=[AWS], ThumbprintList=["0" * 40]
@@ -136,14 +134,14 @@ def refused(call: Callable[[], object]) -> bool:
     return False
 
 
-def test_bootstrap_adopts_the_bucket_and_has_nothing_to_do_the_second_time(clone: Clone, bootstrapped: Caller) -> None:
+def test_bootstrap_adopts_the_bucket_and_a_second_run_changes_nothing(clone: Clone, bootstrapped: Caller) -> None:
     s3 = bootstrapped.client("s3")
     assert s3.get_bucket_versioning(Bucket=STATE_BUCKET)["Status"] == "Enabled"
     assert s3.head_object(Bucket=STATE_BUCKET, Key="bootstrap/terraform.tfstate")["ServerSideEncryption"] == "AES256"
     assert "Plan for bootstrap: no changes." in clone.run("bootstrap", "dev")
 
 
-def test_bootstrap_deletes_no_role_unasked(clone: Clone, bootstrapped: Caller) -> None:
+def test_bootstrap_deletes_no_role_without_consent(clone: Clone, bootstrapped: Caller) -> None:
     settings = (clone.folder / "env/bootstrap.tfvars").read_text()
     (clone.folder / "env/bootstrap.tfvars").write_text("")
     assert clone.refused("bootstrap", "dev") == (
@@ -175,20 +173,20 @@ def test_bootstrap_deletes_no_role_unasked(clone: Clone, bootstrapped: Caller) -
         ("prod-apply", DEV, AWS),
     ],
 )
-def test_no_other_token_opens_a_role(bootstrapped: Caller, role: str, subject: str, audience: str) -> None:
+def test_no_other_token_can_assume_a_role(bootstrapped: Caller, role: str, subject: str, audience: str) -> None:
     assert refused(lambda: workflow(bootstrapped, role, subject, audience))
 
 
 @pytest.mark.parametrize(
     "ref", ["refs/heads/feature", "refs/heads/mainx", "refs/tags/main", "refs/pull/1/merge", "main", ""]
 )
-def test_no_other_branch_opens_an_apply_role(bootstrapped: Caller, ref: str) -> None:
+def test_no_other_branch_can_assume_an_apply_role(bootstrapped: Caller, ref: str) -> None:
     assert refused(lambda: workflow(bootstrapped, "dev-apply", DEV, ref=ref))
     assert refused(lambda: workflow(bootstrapped, "prod-apply", PROD, ref=ref))
     workflow(bootstrapped, "dev-plan", f"{DEV}-plan", ref=ref)  # a pull request plans
 
 
-def test_each_role_opens_to_its_tokens(bootstrapped: Caller) -> None:
+def test_each_role_can_be_assumed_with_its_tokens(bootstrapped: Caller) -> None:
     tokens = [("dev-plan", f"{DEV}-plan"), ("prod-plan", f"{PROD}-plan"), ("dev-apply", DEV), ("prod-apply", PROD)]
     names = [
         workflow(bootstrapped, role, subject).client("sts").get_caller_identity()["Arn"] for role, subject in tokens

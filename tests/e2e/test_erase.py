@@ -68,7 +68,7 @@ def theirs(record: bytes) -> bool:
     return bool(json.loads(record)["patient_id"] == ID)
 
 
-def test_after_a_patient_is_erased_no_version_holds_the_id_and_all_others_are_as_they_were(
+def test_erasing_a_patient_removes_the_id_from_every_version_and_nothing_else(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     prefix, ids, report = "erase/", tmp_path / "ids", tmp_path / "report.json"

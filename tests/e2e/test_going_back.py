@@ -44,7 +44,7 @@ def test_a_plan_that_replaces_the_key_is_refused(clone: Clone) -> None:
     clone.terraform("untaint", KEY)
 
 
-def test_a_bucket_is_replaced_by_who_says_so_or_types_the_name(clone: Clone) -> None:
+def test_a_bucket_is_replaced_with_the_option_or_the_typed_name(clone: Clone) -> None:
     clone.terraform("taint", LOG_BUCKET)
     output = clone.run("deploy", "dev", "--allow-data-loss")
     assert f"\nDELETES DATA: {LOG_BUCKET}\n" in output
@@ -60,7 +60,7 @@ def test_a_bucket_is_replaced_by_who_says_so_or_types_the_name(clone: Clone) -> 
     assert changes(clone.run("plan", "dev")) == []
 
 
-def test_a_broken_function_fails_the_smoke_test_and_rollback_brings_the_one_before_back(clone: Clone) -> None:
+def test_a_broken_function_fails_the_smoke_test_and_can_be_rolled_back(clone: Clone) -> None:
     good = clone.version()
     clone.edit("lambda_function.py", "record.patient_id, record.patient_name", "record.patient_id, record.patient_id")
     message = clone.refused("deploy", "dev")
@@ -92,9 +92,7 @@ def test_rollback_goes_to_the_version_that_is_named(clone: Clone) -> None:
     assert clone.version() == good
 
 
-def test_rollback_leaves_alone_what_somebody_else_has_moved_meanwhile(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rollback_does_not_overwrite_a_concurrent_change(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in clone.account.environment().items():
         monkeypatch.setenv(name, value)
     session: Any = boto3.Session()
@@ -136,7 +134,7 @@ def test_one_deploy_puts_the_function_into_a_new_private_network(clone: Clone) -
     clone.run("rollback", "dev", inside)
 
 
-def test_the_function_moves_to_another_network_before_the_old_one_and_its_versions_go(clone: Clone) -> None:
+def test_the_function_changes_networks_before_the_old_one_is_deleted(clone: Clone) -> None:
     old, version = network(clone), clone.version()
     clone.edit("env/dev.tfvars", "us-east-1b", "us-east-1c")
     _, output, errors = clone.end(clone.start("deploy", "dev"))
@@ -150,14 +148,14 @@ def test_the_function_moves_to_another_network_before_the_old_one_and_its_versio
     )
 
 
-def test_the_function_leaves_its_network_before_that_goes(clone: Clone) -> None:
+def test_the_function_leaves_its_network_before_it_is_deleted(clone: Clone) -> None:
     clone.edit("env/dev.tfvars", f"{PRIVATE_NETWORK.replace('us-east-1b', 'us-east-1c')},", "")
     clone.run("deploy", "dev")
     assert not network(clone)
     assert changes(clone.run("plan", "dev")) == []
 
 
-def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None:
+def test_an_older_state_is_restored_as_the_readme_says(clone: Clone) -> None:
     (commands,) = re.findall(r"```bash\n([^`]*state push[^`]*)```", (ROOT / "README.md").read_text())
     s3, key = clone.account.client("s3"), "dev/terraform.tfstate"
     older = s3.list_object_versions(Bucket=STATE_BUCKET, Prefix=key)["Versions"][1]["VersionId"]
@@ -179,7 +177,7 @@ def test_an_older_state_is_brought_back_as_the_readme_says(clone: Clone) -> None
     assert now == then
 
 
-def test_destroy_asks_and_takes_no_other_name(clone: Clone) -> None:
+def test_destroy_requires_the_environments_name(clone: Clone) -> None:
     assert clone.refused("destroy", "dev").startswith("error: destroy asks for the environment's name, ")
     run = clone.typed("prod", "destroy", "dev")
     assert run.returncode == 1

@@ -78,7 +78,7 @@ def test_kept_exports_work_for_the_aws_command_and_terraform(second_run: Run, de
     )
 
 
-def test_verify_finds_nothing_wrong_with_it(second_run: Run, aws: LocalAws) -> None:
+def test_verify_finds_nothing_wrong(second_run: Run, aws: LocalAws) -> None:
     assert second_run.returncode == 0
     run = deploy(aws, "verify", "local", "--json", **aws.environment())
     assert run.returncode == 0, run.stdout + run.stderr
@@ -101,7 +101,7 @@ def test_a_run_beside_a_kept_one_uses_it_and_leaves_it_running(second_run: Run, 
     assert set(before) <= set(processes_of(aws))
 
 
-def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run, tmp_path: Path) -> None:
+def test_ctrl_c_stops_everything_and_the_next_run_continues(second_run: Run, tmp_path: Path) -> None:
     assert second_run.returncode == 0  # not beside a first run: two at once would share its time
     # In a copy whose environments are set up for something else.
     copy = fresh_copy(tmp_path)
@@ -133,7 +133,7 @@ def test_ctrl_c_stops_everything_and_the_next_run_goes_on(second_run: Run, tmp_p
         shutil.rmtree(other.folder, ignore_errors=True)
 
 
-def test_a_port_in_use_is_said_in_one_line() -> None:
+def test_a_port_in_use_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = LocalAws(port=server.getsockname()[1])
         run = deploy(taken, "local")

@@ -39,7 +39,7 @@ def touched(aws: LocalAws, environments: Mapping[str, object]) -> list[str]:
     return [address for address in planned if not is_false_drift(address)]
 
 
-def test_the_function_joins_its_private_network_works_in_it_and_leaves_it_before_it_goes(
+def test_the_function_joins_uses_and_leaves_its_private_network(
     both: dict[str, Pipeline], aws: LocalAws, tmp_path: Path
 ) -> None:
     dev, private = both["dev"], BOTH | {"dev": PRIVATE}

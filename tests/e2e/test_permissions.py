@@ -46,7 +46,7 @@ def test_without_the_permission_a_file_fails_and_with_it_the_same_file_passes(pi
         ("s3:ListBucket", b"[{}]", "ListObjectsV2 AccessDenied"),
     ],
 )
-def test_without_the_permission_a_verdict_or_a_result_to_remove_fails_its_event(
+def test_verdicts_and_removals_fail_their_event_without_the_permission(
     pipeline: Pipeline, action: str, then: bytes, call: str
 ) -> None:
     if action == "s3:ListBucket" and not pipeline.removes_results:
@@ -76,7 +76,7 @@ def unfinished_uploads(dev: Pipeline) -> list[str]:
     return [upload["Key"] for upload in uploads]
 
 
-def test_a_large_file_that_breaks_off_leaves_no_upload_behind_unless_the_permission_is_missing(dev: Pipeline) -> None:
+def test_a_truncated_file_leaves_an_unfinished_upload_only_without_permission(dev: Pipeline) -> None:
     version = dev.upload("abort/allowed.json", broken_at_the_end())
     assert dev.await_verdict("abort/allowed.json", version)["reason"] == "truncated"
     assert unfinished_uploads(dev) == []
@@ -155,9 +155,7 @@ def breaking_relay(aws: LocalAws, after_bytes: int) -> Iterator[str]:
         relay.shutdown()
 
 
-def test_a_broken_download_goes_on_where_it_broke_unless_the_permission_is_missing(
-    dev: Pipeline, aws: LocalAws
-) -> None:
+def test_a_broken_download_is_resumed_only_with_the_permission(dev: Pipeline, aws: LocalAws) -> None:
     records = 60_000  # 3 MB
     content = b"[" + b",".join([b'{"patient_id": "P-1", "patient_name": "%b"}' % (b"N" * 10)] * records) + b"]"
     settings = dev.functions.get_function_configuration(FunctionName=dev.function)["Environment"]["Variables"]
@@ -210,7 +208,7 @@ def test_an_uploader_uploads_files_of_any_size_and_reads_nothing(
 
 
 @pytest.mark.usefixtures("people")
-def test_a_reader_lists_and_reads_results_alone(pipeline: Pipeline, aws: LocalAws) -> None:
+def test_a_reader_lists_and_reads_results_only(pipeline: Pipeline, aws: LocalAws) -> None:
     pipeline.await_result("reader.json", pipeline.upload("reader.json", RECORDS))
     with holder(pipeline, "reader") as reader:
         assert "reader.json" in aws_s3(aws, reader, "ls", f"s3://{pipeline.processed}/").stdout
@@ -226,7 +224,7 @@ def test_a_reader_lists_and_reads_results_alone(pipeline: Pipeline, aws: LocalAw
 OTHER_ACCOUNT = "444455556666"
 
 
-def test_another_account_gets_nothing_even_where_a_statement_lets_it_in(pipeline: Pipeline) -> None:
+def test_another_account_is_denied_even_if_a_statement_allows_it(pipeline: Pipeline) -> None:
     iam = pipeline.client("iam", (OTHER_ACCOUNT, "test"))  # the local AWS takes a number for the root of that account
     iam.create_user(UserName="stranger")
     anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}

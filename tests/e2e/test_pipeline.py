@@ -40,7 +40,7 @@ def test_a_text_file_does_not_start_the_function(pipeline: Pipeline) -> None:
     assert not [line for line in pipeline.log() if "notes.txt" in line or "notes.JSON" in line]
 
 
-def test_fifty_files_at_once_all_come_out(pipeline: Pipeline) -> None:
+def test_fifty_concurrent_files_are_all_processed(pipeline: Pipeline) -> None:
     keys = [f"burst/{n}.json" for n in range(50)]
     with ThreadPoolExecutor(10) as pool:
         versions = list(pool.map(lambda key: pipeline.upload(key, patients(int(key[6:-5]))), keys))
@@ -72,7 +72,7 @@ def test_a_broken_file_among_good_ones_has_its_verdict_and_nothing_else(pipeline
         assert CANARY not in text
 
 
-def test_the_result_of_an_older_version_stays_or_goes_as_set(pipeline: Pipeline) -> None:
+def test_the_result_of_an_older_version_is_kept_or_removed_as_configured(pipeline: Pipeline) -> None:
     keys = ("then-rejected.json", "then-deleted.json")
     for key in keys:
         pipeline.await_result(key, pipeline.upload(key, patients(1)))

@@ -88,7 +88,7 @@ def test_the_runbook_shows_how_to_look_at_a_rejected_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_runbook_shows_what_is_at_the_place(both: dict[str, Pipeline], tmp_path: Path) -> None:
+def test_the_runbook_shows_the_bytes_at_the_fault(both: dict[str, Pipeline], tmp_path: Path) -> None:
     content, prints = LOOKS["malformed"]
     version = both["dev"].upload("operate/a look.txt", content)
     byte = prints.rpartition("byte ")[2].strip(")")
@@ -99,7 +99,7 @@ def test_the_runbook_shows_what_is_at_the_place(both: dict[str, Pipeline], tmp_p
 DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overwritten data")[2], re.DOTALL)
 
 
-def test_the_runbook_deletes_orphans_and_brings_back_what_was_deleted_or_overwritten(both: dict[str, Pipeline]) -> None:
+def test_the_runbook_deletes_orphans_and_restores_deleted_and_overwritten_uploads(both: dict[str, Pipeline]) -> None:
     pipeline = both["dev"]
     delete_result, delete_orphans, undelete, bring_back = DELETED
     one, two, kept = "operate/O'Orphan 1.json", "operate/orphan+2.json", "operate/O'Kept.json"

@@ -40,7 +40,7 @@ def await_notification(sent: Callable[[], list[Any]], name: str, state: str) -> 
         "oldest-message",
     ],
 )
-def test_alarm_goes_off_and_calms_down(dev: Pipeline, sent: Callable[[], list[Any]], name: str) -> None:
+def test_an_alarm_fires_and_recovers(dev: Pipeline, sent: Callable[[], list[Any]], name: str) -> None:
     cloudwatch = dev.client("cloudwatch")
     full_name = f"ikerian-data-pipeline-{name}"
     (alarm,) = cloudwatch.describe_alarms(AlarmNames=[full_name])["MetricAlarms"]
@@ -100,7 +100,9 @@ def watched(resources: list[dict[str, Any]]) -> set[Series]:
     return found
 
 
-def test_alarms_and_dashboard_look_at_what_the_function_writes(both: dict[str, Pipeline], aws: LocalAws) -> None:
+def test_alarms_and_dashboard_watch_the_metrics_that_the_function_writes(
+    both: dict[str, Pipeline], aws: LocalAws
+) -> None:
     dev = both["dev"]
     dev.await_result("contract.json", dev.upload("contract.json", RECORDS))
     dev.await_verdict("contract-rejected.json", dev.upload("contract-rejected.json", b"[{}]"))

@@ -45,7 +45,7 @@ def actions(policy: dict[str, Any]) -> set[str]:
     return {action for one in found for action in ([one] if isinstance(one, str) else one)}
 
 
-def test_the_role_may_do_nothing_that_it_does_not_do(both: dict[str, Pipeline], aws: LocalAws) -> None:
+def test_the_role_has_no_permission_that_it_does_not_use(both: dict[str, Pipeline], aws: LocalAws) -> None:
     """Compare with the calls of all tests before: it needs the whole suite."""
     plan, _ = changes(aws, variables(aws, BOTH | {"dev": PRIVATE}))  # which needs the most
     allowed = {

@@ -16,7 +16,7 @@ from waiting import wait_for
 BAD = b'[{"patient_id": "P-1"}]'
 
 
-def test_nothing_is_lost_and_it_can_be_proved(pipeline: Pipeline) -> None:
+def test_audit_finds_and_repairs_every_fault(pipeline: Pipeline) -> None:
     s3 = pipeline.s3
     keys = [f"operate/{name}.json" for name in ("good", "deleted", "replaced", "sourceless", "a b+c%25é")]
     for key, version in [(key, pipeline.upload(key, RECORDS)) for key in keys]:
@@ -44,7 +44,7 @@ def rejected(pipeline: Pipeline, key: str) -> dict[str, Any] | None:
     return next((line for line in lines if (line["key"], line["state"]) == (key, "rejected")), None)
 
 
-def test_a_rejected_file_is_seen_within_seconds_and_comes_through_when_it_is_mended(pipeline: Pipeline) -> None:
+def test_a_rejected_file_is_reported_within_seconds_and_passes_once_fixed(pipeline: Pipeline) -> None:
     key, (_, before) = "operate/rejected.json", audit(pipeline)
     with inbox(pipeline, pipeline.outputs["rejection_topic_arn"]) as messages:
         version = pipeline.upload(key, BAD)
@@ -69,7 +69,7 @@ def test_a_rejected_file_is_seen_within_seconds_and_comes_through_when_it_is_men
 
 
 @pytest.mark.usefixtures("quick_redelivery")
-def test_a_failed_file_is_seen_and_comes_through_when_its_cause_is_removed(pipeline: Pipeline) -> None:
+def test_a_failed_file_is_reported_and_passes_once_its_cause_is_removed(pipeline: Pipeline) -> None:
     _, before = audit(pipeline)
 
     def failed() -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def test_reprocess_makes_results_again(pipeline: Pipeline) -> None:
         wait_for(f"the result of {key}", lambda key=key: pipeline.result(key))  # type: ignore[misc]
 
 
-def test_status_and_logs_tell_what_has_happened(pipeline: Pipeline) -> None:
+def test_status_and_logs_show_the_last_file(pipeline: Pipeline) -> None:
     pipeline.await_result("operate-last.json", pipeline.upload("operate-last.json", RECORDS))
 
     def last() -> str | None:
@@ -141,7 +141,7 @@ def test_status_and_logs_tell_what_has_happened(pipeline: Pipeline) -> None:
 VERBS = {"audit": [], "failures": [], "redrive": [], "reprocess": ["--prefix", ""], "status": [], "logs": ["--once"]}
 
 
-def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None:
+def test_a_missing_permission_is_named(pipeline: Pipeline) -> None:
     with user(pipeline) as caller:
         for verb, options in VERBS.items():
             done = run(pipeline, verb, *options, **caller)
@@ -149,7 +149,7 @@ def test_a_user_without_permission_is_told_which_one(pipeline: Pipeline) -> None
             assert re.fullmatch(r"error: AWS refuses \w+\. These credentials need .*\n", done.stderr)
 
 
-def test_where_there_is_no_pipeline_each_verb_says_why_in_one_line(both: dict[str, Pipeline], aws: LocalAws) -> None:
+def test_each_verb_reports_in_one_line_why_there_is_no_pipeline(both: dict[str, Pipeline], aws: LocalAws) -> None:
     with user(both["dev"]) as caller:
         for environment, variables, says in (
             ("staging", {}, r"unknown environment: staging\. env/ has dev, prod, .*"),

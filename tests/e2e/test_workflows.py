@@ -50,31 +50,31 @@ def commands(job: Any) -> list[str]:
 # What starts what
 
 
-def test_a_push_to_a_fork_with_two_secrets_deploys_dev_after_the_tests_and_nothing_else(runner: Runner) -> None:
+def test_a_push_to_a_fork_with_two_secrets_tests_and_then_deploys_only_dev(runner: Runner) -> None:
     assert runner.jobs("deploy", TWO_SECRETS) == ["test", "deploy-dev"]
 
 
-def test_prod_comes_after_dev_where_it_is_switched_on(runner: Runner) -> None:
+def test_prod_is_deployed_after_dev_and_only_if_enabled(runner: Runner) -> None:
     assert runner.jobs("deploy", PROD_TOO) == ["test", "deploy-dev", "deploy-prod"]
     jobs = WORKFLOWS["deploy"]["jobs"]
     assert [jobs[name].get("needs") for name in ("test", "deploy-dev", "deploy-prod")] == [None, "test", "deploy-dev"]
     assert runner.jobs("deploy", {"vars.DEPLOY_PROD": "false"}) == ["test", "deploy-dev"]
 
 
-def test_a_pull_request_of_a_fork_is_tested_and_not_planned(runner: Runner) -> None:
+def test_a_pull_request_from_a_fork_is_tested_and_not_planned(runner: Runner) -> None:
     assert runner.jobs("pull-request", FORK | PROD_TOO) == ["test"]
 
 
-def test_a_pull_request_of_an_own_branch_is_tested_and_planned(runner: Runner) -> None:
+def test_a_pull_request_from_the_repository_is_tested_and_planned(runner: Runner) -> None:
     assert sorted(runner.jobs("pull-request", OWN_BRANCH)) == ["plan", "test"]
 
 
-def test_drift_is_looked_for_where_is_deployed(runner: Runner) -> None:
+def test_drift_is_checked_in_deployed_environments(runner: Runner) -> None:
     assert runner.jobs("drift", TWO_SECRETS) == ["dev"]
     assert runner.jobs("drift", PROD_TOO) == ["dev", "prod"]
 
 
-def test_events() -> None:
+def test_workflows_start_on_these_events() -> None:
     # YAML reads the word on as true.
     assert {name: workflow[True] for name, workflow in WORKFLOWS.items()} == {
         "deploy": {"push": {"branches": ["main"]}},
@@ -88,7 +88,7 @@ def test_events() -> None:
 
 
 @each_job
-def test_only_jobs_of_a_github_environment_come_near_credentials(workflow: str, name: str, job: Any) -> None:
+def test_only_jobs_of_a_github_environment_can_get_credentials(workflow: str, name: str, job: Any) -> None:
     environment = job.get("environment", {})
     environment = environment.get("name") if isinstance(environment, dict) else environment
     assert environment == ENVIRONMENTS.get(f"{workflow}/{name}")
@@ -101,7 +101,7 @@ def test_only_jobs_of_a_github_environment_come_near_credentials(workflow: str, 
 
 
 @each_job
-def test_tests_run_in_whole(workflow: str, name: str, job: Any) -> None:
+def test_jobs_run_whole_parts_of_the_tests(workflow: str, name: str, job: Any) -> None:
     if workflow == "tests-of-the-tests":
         assert commands(job) == [f"./tests/run.sh {name}"]
     elif name == "test":
@@ -140,7 +140,7 @@ KEYS = {"inputs.access-key-id": "key", "inputs.secret-access-key": "secret"}
     ],
     ids=["keys", "role", "both"],
 )
-def test_a_role_goes_before_keys(inputs: dict[str, str], role: str, key: str, secret: str) -> None:
+def test_a_role_takes_precedence_over_keys(inputs: dict[str, str], role: str, key: str, secret: str) -> None:
     assert credentials(inputs) == {
         "aws-region": "us-east-1",
         "role-to-assume": role,
@@ -174,7 +174,7 @@ def test_a_check_without_credentials_does_nothing(workflow: str, job: str, runne
 
 
 @each_job
-def test_a_job_that_changes_a_state_is_never_cut_off(workflow: str, name: str, job: Any) -> None:
+def test_a_job_that_changes_a_state_is_never_cancelled(workflow: str, name: str, job: Any) -> None:
     touches = any(command.startswith("./deploy.sh") for command in commands(job))
     assert touches == (f"{workflow}/{name}" in ENVIRONMENTS)
     assert job["concurrency"]["group"]
@@ -186,7 +186,7 @@ def test_a_job_that_changes_a_state_is_never_cut_off(workflow: str, name: str, j
     assert all(command.startswith("exec ./deploy.sh ") for command in deploys)
 
 
-def test_concurrency_groups_hold_apart_what_is_apart() -> None:
+def test_concurrency_groups_separate_independent_jobs() -> None:
     one, other = {"github.event.pull_request.number": "1"}, {"github.event.pull_request.number": "2"}
     groups = [text(job["concurrency"]["group"], one) for _, _, job in JOBS]
     assert len(set(groups)) == len(groups)
@@ -206,7 +206,7 @@ def test_every_command_is_one_that_people_use(workflow: str, name: str, job: Any
         assert not arguments or arguments[0] in known[tool]
 
 
-def test_the_little_evaluator() -> None:
+def test_expressions_are_evaluated() -> None:
     context = {"vars.A": "x", "inputs.a-b": ""}
     assert value("vars.A == 'x' && inputs.a-b == '' && vars.MISSING == ''", context)
     assert text("${{ vars.MISSING || 'vars.A' }}-${{ vars.A }}-${{ vars.A != 'x' }}", context) == "vars.A-x-false"
@@ -260,7 +260,7 @@ def test_drift_opens_one_issue(pushed: Pushed, prod: Future[Run], github: GitHub
         assert "aws_lambda_function" in run.summary
 
 
-def test_prod_is_deployed_where_it_is_switched_on(pushed: Pushed, prod: Future[Run]) -> None:
+def test_prod_is_deployed_if_enabled(pushed: Pushed, prod: Future[Run]) -> None:
     run = prod.result()
     assert run.commands == ["exec ./deploy.sh deploy prod"]
     assert run.status == 0, run.output

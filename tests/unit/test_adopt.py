@@ -58,7 +58,7 @@ def make_all() -> None:
     boto3.client("sqs").create_queue(QueueName="queue")
 
 
-def test_what_is_there_is_found(aws: None) -> None:
+def test_existing_resources_are_found(aws: None) -> None:
     make_all()
     assert found(plan(PLANNED)) == {
         "aws_iam_role.this": "role",
@@ -71,17 +71,17 @@ def test_what_is_there_is_found(aws: None) -> None:
     assert found(plan(PLANNED, action="update")) == {}
 
 
-def test_what_is_not_there_is_not_found(aws: None) -> None:
+def test_missing_resources_are_not_found(aws: None) -> None:
     boto3.client("logs").create_log_group(logGroupName="/aws/lambda/f-other")
     assert found(plan(PLANNED)) == {}
 
 
-def test_what_has_no_name_yet_or_cannot_be_adopted_is_left_alone(aws: None) -> None:
+def test_unnamed_and_unadoptable_resources_are_left_alone(aws: None) -> None:
     make_all()
     assert found(plan({kind: {} for kind in PLANNED} | {"aws_s3_bucket": {"bucket": "b"}})) == {}
 
 
-def test_a_mapping_is_told_by_its_queue(aws: None) -> None:
+def test_an_event_source_mapping_is_identified_by_its_queue(aws: None) -> None:
     role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     functions, archive = boto3.client("lambda"), io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -107,7 +107,7 @@ def test_a_mapping_is_told_by_its_queue(aws: None) -> None:
 
 @pytest.mark.parametrize("kind", PLANNED)
 @set_initial_no_auth_action_count(0)
-def test_what_aws_does_not_tell_ends_with_the_cause(aws: None, kind: str) -> None:
+def test_a_refused_lookup_ends_with_the_cause(aws: None, kind: str) -> None:
     with pytest.raises(Refused) as refused:
         found(plan({kind: PLANNED[kind]}))
     message = str(refused.value)

@@ -310,7 +310,7 @@ def test_a_file_that_cannot_be_parsed(home: Path, file: str, text: str) -> None:
     assert refusal() == f"{path} cannot be read as a configuration file. Correct its syntax, then run this again."
 
 
-def test_a_source_profile_that_leads_nowhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_profile_that_is_missing_or_circular(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "ada")
     file = home / ".aws/config"
     config(home, f"[profile ada]\n{ROLE}")
@@ -338,7 +338,7 @@ def test_a_source_profile_that_leads_nowhere(home: Path, monkeypatch: pytest.Mon
         ("'", "No closing quotation"),
     ],
 )
-def test_a_credential_process_of_no_use(home: Path, command: str, said: str) -> None:
+def test_a_credential_process_that_gives_no_credentials(home: Path, command: str, said: str) -> None:
     config(home, f"[default]\ncredential_process = {command}\n")
     assert refusal() == (
         f"the credential_process of the AWS profile default gives no credentials: {said}. Correct it in "
@@ -346,7 +346,7 @@ def test_a_credential_process_of_no_use(home: Path, command: str, said: str) -> 
     )
 
 
-def test_a_credential_process_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_credential_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "ada")
     config(home, f"[profile ada]\n{ROLE}[profile base]\ncredential_process = no-such-program --json\n")
     assert refusal() == (
@@ -355,7 +355,7 @@ def test_a_credential_process_that_is_not_there(home: Path, monkeypatch: pytest.
     )
 
 
-def test_a_token_file_that_is_not_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_token_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     role = ROLE.splitlines()[0]
     config(home, f"[default]\n{role}\nweb_identity_token_file = /nowhere/token\n")
     remedy = "/nowhere/token, which cannot be used: No such file or directory. Correct that, then run this again."
@@ -424,7 +424,7 @@ def test_a_role_that_may_not_be_assumed(server: Aws, home: Path, monkeypatch: py
     assert refusal().startswith("AWS does not accept the keys of the AWS profile base (InvalidClientTokenId). ")
 
 
-def test_an_answer_of_another_kind(server: Aws, home: Path) -> None:
+def test_an_unexpected_answer(server: Aws, home: Path) -> None:
     config(home, f"[default]\n{KEYS}")
     server.refuse("GetCallerIdentity", "InternalFailure", "We are\nsorry.", 500)
     assert refusal() == (
@@ -434,7 +434,7 @@ def test_an_answer_of_another_kind(server: Aws, home: Path) -> None:
     assert len(server.calls) == 3  # somebody waits
 
 
-def test_an_aws_that_cannot_be_reached(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aws_cannot_be_reached(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config(home, f"[default]\n{KEYS}")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     assert refusal() == (
@@ -449,7 +449,7 @@ def test_an_aws_that_cannot_be_reached(home: Path, monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_an_aws_with_another_certificate(server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrusted_certificate(server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config(home, f"[default]\n{KEYS}")
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url.replace("http:", "https:"))
     said = refusal()
@@ -480,7 +480,7 @@ def typing(code: str, *command: str) -> Iterator[subprocess.Popen[str]]:
     os.close(ours)
 
 
-def test_a_code_is_typed_once_and_serves_python_and_terraform(
+def test_an_mfa_code_is_typed_once_for_python_and_terraform(
     server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mfa_profile(home, monkeypatch)
@@ -496,7 +496,7 @@ def test_a_code_is_typed_once_and_serves_python_and_terraform(
     assert server.actions() == ["GetCallerIdentity", "GetCallerIdentity"]
 
 
-def test_a_code_without_a_terminal(server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_mfa_code_without_a_terminal(server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mfa_profile(home, monkeypatch)
     remedy = "aws sts get-caller-identity --profile ada"
     assert refused(start()) == (
@@ -527,7 +527,7 @@ def test_a_code_without_a_terminal(server: Aws, home: Path, monkeypatch: pytest.
     ],
     ids=["wrong", "too short", "none"],
 )
-def test_a_wrong_code(home: Path, monkeypatch: pytest.MonkeyPatch, typed: str, said: str) -> None:
+def test_a_wrong_mfa_code(home: Path, monkeypatch: pytest.MonkeyPatch, typed: str, said: str) -> None:
     mfa_profile(home, monkeypatch)
     with typing(typed) as process:
         assert refused(process) == f"error: {said}"
@@ -575,7 +575,7 @@ def test_a_session_of_aws_login(
     assert keys(ended(start(python_of_commands))[1]) == ["ASIANEW", SECRET, "new"]
 
 
-def test_a_session_of_aws_login_that_has_ended(
+def test_an_expired_session_of_aws_login(
     server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch, python_of_commands: str
 ) -> None:
     config(home, f"[profile ada]\n{ROLE}[profile base]\n{LOGIN}")
@@ -594,9 +594,7 @@ def test_a_session_of_aws_login_that_has_ended(
 
 
 @pytest.mark.parametrize("session", ["work", None], ids=["sso-session", "of its own"])
-def test_an_sso_session_that_has_ended(
-    server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch, session: str | None
-) -> None:
+def test_an_expired_sso_session(server: Aws, home: Path, monkeypatch: pytest.MonkeyPatch, session: str | None) -> None:
     folder, url = str(home / ".aws/sso/cache"), "https://acme.awsapps.com/start"
     for reader in (SSOProvider, SSOTokenProvider):
         monkeypatch.setattr(reader, "_SSO_TOKEN_CACHE_DIR", folder)  # as HOME was when this process began

@@ -135,7 +135,7 @@ def test_a_package_whose_hash_differs_is_refused(checkout: Path, tmp_path: Path)
     assert not (tampered / "build/layer-x86_64.made-from").exists()  # so that the next build tries again
 
 
-def test_settings_of_pip_for_other_work_change_nothing(checkout: Path, tmp_path: Path) -> None:
+def test_pip_settings_for_other_work_change_nothing(checkout: Path, tmp_path: Path) -> None:
     elsewhere = str(tmp_path / "elsewhere")
     (tmp_path / "constraints.txt").write_text("msgspec<0.1\n")
     other = build(

@@ -56,7 +56,7 @@ def test_a_batch_by_hand() -> None:
     assert Load(1, 1, seconds=2 * seconds_per_file(1, 1024)).batch_seconds == pytest.approx(2 * batch_seconds(1, 1024))
 
 
-def test_a_million_small_files_cost_a_quarter_of_what_they_would_one_after_the_other() -> None:
+def test_a_batch_takes_less_than_a_quarter_of_the_time_per_small_file() -> None:
     assert batch_seconds(0.1, 1024) / capacity.BATCH < seconds_per_file(0.1, 1024) / 4
 
 
@@ -205,7 +205,7 @@ def test_the_alarm_sounds_when_the_oldest_message_is_too_old() -> None:
     assert burst.alarm_second(history[:2]) is None
 
 
-def test_what_never_binds() -> None:
+def test_limits_that_never_bind() -> None:
     # An event source mapping grows more slowly than a function may, and has fewer messages in work than a queue may.
     assert capacity.BATCHES_PER_SECOND < 1000 / 10
     assert max(burst.CONCURRENCIES) * capacity.BATCH < burst.IN_FLIGHT
@@ -304,7 +304,7 @@ def test_the_plot_shows_the_simulation() -> None:
         ("burst.py --maximum-concurrency 1", "1 is not a maximum_concurrency. Use a number from 2 to 1,000."),
     ],
 )
-def test_bad_numbers_are_answered_in_one_line(command: str, message: str) -> None:
+def test_invalid_numbers_are_reported_in_one_line(command: str, message: str) -> None:
     script, *options = command.split()
     result = run(f"scripts/planning/{script}", *options)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"error: {message}\n")

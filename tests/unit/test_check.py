@@ -144,7 +144,7 @@ def test_an_oddity_that_is_tolerated_changes_neither_verdict_nor_place(
 
 
 @given(st.sampled_from([reason for reason in FAULTS if "deep" not in reason]), st.sets(st.sampled_from([*ODDITIES])))
-def test_nor_do_several(
+def test_several_oddities_change_neither_verdict_nor_place(
     run: Callable[..., Answer], limited: Callable[[str], None], reason: str, oddities: set[str]
 ) -> None:
     limited(reason)
@@ -152,13 +152,13 @@ def test_nor_do_several(
 
 
 @pytest.mark.parametrize("oddity", ODDITIES)
-def test_a_compressed_file_is_told_as_such_whatever_is_in_it(run: Callable[..., Answer], oddity: str) -> None:
+def test_a_compressed_file_is_recognized_whatever_it_holds(run: Callable[..., Answer], oddity: str) -> None:
     data = gzip.compress(encoded(odd(f"{BEFORE}{RECORD}·]·", [oddity])))
     assert rejection(data) == "gzip"
     assert run(scan=data).out == "scan.json: rejected, gzip\n"
 
 
-def test_every_reason_of_the_handler_is_among_these() -> None:
+def test_the_cases_cover_every_reason_of_the_handler() -> None:
     documented = lambda_function.Rejected.__doc__ or ""
     reasons = set(re.findall(r"[a-z_0-9]{4,}(?=[,:])", documented.partition("\n\n")[2]))
     assert {reason.partition(" ")[0] for reason in FAULTS} | {"gzip"} == reasons
@@ -173,7 +173,7 @@ def test_oddities_are_accepted(run: Callable[..., Answer], oddity: str) -> None:
     assert (answer.code, answer.out, answer.err) == (0, f"scan.json: accepted, {records} records\n", "")
 
 
-def test_what_is_accepted_is_counted_in_english(run: Callable[..., Answer]) -> None:
+def test_the_number_of_records_is_printed_in_english(run: Callable[..., Answer]) -> None:
     assert run(scan=b"[]").out == "scan.json: accepted, 0 records\n"
     assert run(scan=f"[{RECORD}]".encode()).out == "scan.json: accepted, 1 record\n"
 
@@ -215,7 +215,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_what_is_not_json_is_told_to_the_character(run: Callable[..., Answer], text: str) -> None:
+def test_invalid_json_is_located_to_the_character(run: Callable[..., Answer], text: str) -> None:
     verdict(run, f"[{RECORD},\n{RECORD},{RECORD[:-1]},{text}}}\n,{RECORD}]", "malformed record=2")
 
 
@@ -223,7 +223,7 @@ def test_what_is_not_json_is_told_to_the_character(run: Callable[..., Answer], t
     "text", ["é▲\udce9 ", 'é\\"\\\\▲\udcc3\\"', "▲\udced\udca0\udc80", '\\\\\\"é▲\udcff', "▲\udcf0"]
 )
 @pytest.mark.parametrize("field", ["patient_id", "diagnosis"])
-def test_what_is_not_utf8_is_told_to_the_character(run: Callable[..., Answer], text: str, field: str) -> None:
+def test_invalid_utf8_is_located_to_the_character(run: Callable[..., Answer], text: str, field: str) -> None:
     same = text.replace("▲", "")  # as text that is not read
     verdict(run, f'[{RECORD},\n{RECORD[:-1]},"n":"{same}","{field}":"{text}","m":"{same}"}}]', "not_utf8 record=1")
 
@@ -260,7 +260,7 @@ def test_the_place_is_where_the_fault_shows(run: Callable[..., Answer], text: st
     ("text", "reason"),
     [(f"[{RECORD},▲\n{' ' * 300}", "record_too_large record=1"), ("▲" + "\n" * 300, "record_too_large record=0")],
 )
-def test_too_much_white_space_is_told_from_where_it_begins(
+def test_excessive_white_space_is_located_at_its_start(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 100)
@@ -273,7 +273,7 @@ def told_byte(out: str) -> int:
     return int(match[1])
 
 
-def test_a_byte_that_belongs_nowhere_is_found_wherever_it_is(run: Callable[..., Answer]) -> None:
+def test_a_stray_byte_is_found_wherever_it_is(run: Callable[..., Answer]) -> None:
     text = f'[{RECORD[:-1]},"retina_thickness_microns":-1.5e+3,"n":[{{"é":"😀"}},12]}},\r\n{RECORD}, {RECORD}]\n'
     data = text.replace("-1.5", "1.5").encode()
     assert run(scan=data).code == 0
@@ -305,7 +305,7 @@ def test_lines_and_columns_do_not_depend_on_how_the_file_is_read(parts: list[byt
 
 
 @given(st.lists(st.sampled_from([*RECORD, RECORD, f"[{RECORD},", ",", "]", "\\", '"', "\udcff", "\ufeff", "1", "\n"])))
-def test_check_says_what_the_handler_says_of_anything(run: Callable[..., Answer], parts: list[str]) -> None:
+def test_check_agrees_with_the_handler_on_any_file(run: Callable[..., Answer], parts: list[str]) -> None:
     data = encoded("[" + "".join(parts))
     answer, reason = run(scan=data), rejection(data)
     if reason:
@@ -338,13 +338,13 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_file_of_another_kind_is_called_by_its_name(run: Callable[..., Answer], kind: str) -> None:
+def test_a_file_of_another_format_is_recognized(run: Callable[..., Answer], kind: str) -> None:
     data, looks = OTHERS[kind]
     assert rejection(data) == "not_an_array"
     assert run(scan=data).out == f"scan.json: rejected, not_an_array: it looks like {looks}\n"
 
 
-def test_utf16_that_begins_with_a_bracket_is_called_by_its_name(run: Callable[..., Answer]) -> None:
+def test_utf16_that_begins_with_a_bracket_is_recognized(run: Callable[..., Answer]) -> None:
     data = f"[{RECORD}]".encode("utf-16-le")
     assert rejection(data) == "malformed record=0"
     assert run(scan=data).out == "scan.json: rejected, malformed record=0: it looks like UTF-16\n"
@@ -384,7 +384,7 @@ def test_each_file_has_a_line_and_one_that_is_rejected_fails_the_run(run: Callab
     assert run("nowhere.json", "good.json").code == 1
 
 
-def test_a_file_that_cannot_be_read_is_told_with_a_remedy(
+def test_an_unreadable_file_is_reported_with_a_remedy(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("folder.json").mkdir()
@@ -409,7 +409,7 @@ def test_a_file_that_cannot_be_read_is_told_with_a_remedy(
 
 @pytest.mark.parametrize("content", [b"[]", b"[7]", b""])
 @pytest.mark.parametrize("name", ["scan.txt", "scan.JSON", "scan.json.gz", "json", "scan.json "])
-def test_a_name_that_the_pipeline_ignores_is_told(run: Callable[..., Answer], name: str, content: bytes) -> None:
+def test_a_name_that_the_pipeline_ignores_is_reported(run: Callable[..., Answer], name: str, content: bytes) -> None:
     Path(name).write_bytes(content)
     answer = run(name)
     assert answer.code == 1
@@ -464,7 +464,7 @@ def test_a_pipe_is_read_in_one_pass_and_needs_no_name(run: Callable[..., Answer]
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_nothing_of_a_bad_file_shows(
+def test_no_content_of_a_bad_file_is_printed(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, log: io.StringIO, name: str
 ) -> None:
     if name == "too large":
@@ -480,7 +480,7 @@ def test_nothing_of_a_bad_file_shows(
 
 
 @pytest.mark.parametrize("broken", ["_likely_separator", "_rejection"])
-def test_nothing_shows_when_the_handler_itself_is_wrong(
+def test_a_handler_bug_leaks_no_content(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def wrong(data: Any, *_: Any) -> Any:
@@ -534,14 +534,14 @@ sys.exit(code)
         {"AWS_MAX_ATTEMPTS": "many", "POWERTOOLS_LOG_LEVEL": "LOUD", "POWERTOOLS_METRICS_NAMESPACE": ""},
     ],
 )
-def test_it_needs_no_settings_of_aws_and_leaves_them_alone(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_check_needs_no_aws_settings_and_changes_none(tmp_path: Path, settings: dict[str, str]) -> None:
     file = tmp_path / "scan.json"
     file.write_text(f"[{RECORD}]")
     done = python(PLAIN, str(file), **settings)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{file}: accepted, 1 record\n", "")
 
 
-def test_a_package_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
     done = python(f"import sys; sys.modules['msgspec'] = None\n{PLAIN}", str(tmp_path))
     assert f"{Refused.__name__}: check runs the function's own code, which needs msgspec. Install it." in done.stderr
 

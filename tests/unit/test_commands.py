@@ -162,7 +162,7 @@ def test_a_right_command_line(
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
-def test_a_port_that_is_none(port: str) -> None:
+def test_an_invalid_port_is_refused(port: str) -> None:
     assert refusal("./deploy.sh", "local", LOCAL_AWS_PORT=port) == (
         f"error: LOCAL_AWS_PORT is not a port number: {port}. Use one from 1 to 65535, or leave it unset."
     )
@@ -211,6 +211,6 @@ def test_the_documented_costs_are_the_computed_ones() -> None:
     assert tables in (ROOT / "docs/security.md").read_text()
 
 
-def test_every_control_that_is_taken_away_is_still_there() -> None:
+def test_every_control_to_be_broken_still_exists() -> None:
     assert [entry.control for entry in BREAKS if entry.old not in (ROOT / entry.path).read_text()] == []
     assert len({entry.control for entry in BREAKS}) == len(BREAKS)

@@ -144,7 +144,7 @@ def test_a_plan_of_other_settings_than_the_resolved_ones_is_not_applied(
     assert not Run.on(options()).terraform().plan_file.exists()
 
 
-def test_a_saved_plan_is_applied_whatever_the_settings_say_by_now_unless_it_is_about_something_else(
+def test_a_saved_plan_is_applied_unless_it_is_about_other_environments(
     done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy.plan_environment(options())
@@ -164,7 +164,7 @@ REFUSED = (
 )
 
 
-def test_a_plan_that_deletes_data_is_applied_only_by_who_says_so(
+def test_a_plan_that_deletes_data_is_applied_only_with_consent(
     done: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan(monkeypatch, BUCKET)
@@ -182,7 +182,7 @@ def test_a_plan_that_deletes_data_is_applied_only_by_who_says_so(
     assert done.pop() == "dev apply"
 
 
-def test_drift_is_told_by_the_exit_code_and_not_by_words(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drift_is_recognized_by_exit_code_not_by_text(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert deploy.drift(options()) == 0
     plan(monkeypatch, {"address": "a.b", "type": "a", "change": {"actions": ["update"]}})
     assert refusal(deploy.drift, verb="drift") == (
@@ -192,7 +192,7 @@ def test_drift_is_told_by_the_exit_code_and_not_by_words(done: list[str], monkey
     assert "dev apply" not in done
 
 
-def test_what_is_to_be_tried_again_is_the_verb_that_failed(done: list[str]) -> None:
+def test_the_remedy_names_the_verb_that_failed(done: list[str]) -> None:
     terraform = {verb: Run.on(options(verb=verb)).terraform() for verb in ("deploy", "plan", "apply", "destroy")}
     assert {verb: (each.retry, each.replan) for verb, each in terraform.items()} == {
         "deploy": ("./deploy.sh deploy dev", "./deploy.sh deploy dev"),
@@ -215,7 +215,7 @@ def test_a_saved_plan_about_another_state_is_not_applied(done: list[str]) -> Non
     assert not works.plan_file.exists()
 
 
-def test_a_state_bucket_of_somebody_else_stops_every_verb(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_bucket_of_another_account_stops_every_verb(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> bool:
         raise Refused("the state bucket belongs to another account")
 
@@ -225,7 +225,7 @@ def test_a_state_bucket_of_somebody_else_stops_every_verb(done: list[str], monke
     assert done == []
 
 
-def test_two_commands_do_not_work_in_one_checkout(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_command_in_one_checkout_is_refused(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     deploy.plan_environment(options())
     deploy.plan_environment(options())  # by the same process, which bootstraps and deploys
     monkeypatch.setattr(deploy, "_locks", [])  # as another process has it
@@ -256,7 +256,7 @@ def test_settings_of_bootstrap_do_not_contradict_the_environments(
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_destroy_asks_and_takes_no_other_name(done: list[str], monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+def test_destroy_requires_the_environments_name(done: list[str], monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
     pipelines = [
         argparse.Namespace(name="dev", force_destroy=True),
         argparse.Namespace(name="prod", force_destroy=not kept),

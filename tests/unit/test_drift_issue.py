@@ -49,7 +49,7 @@ def test_drift_opens_one_issue_that_later_drift_updates(github: GitHub) -> None:
     assert SUMMARY not in issue["body"]
 
 
-def test_the_issue_is_closed_with_a_word_when_the_drift_is_gone_and_another_one_opened_when_it_is_back(
+def test_the_issue_is_closed_when_the_drift_is_gone_and_new_drift_opens_another(
     github: GitHub,
 ) -> None:
     keep()
@@ -74,7 +74,7 @@ def test_the_issue_is_found_behind_more_than_a_page_of_others(github: GitHub) ->
     assert len(github.open()) == 230
 
 
-def test_what_only_looks_like_the_issue_is_left_alone(github: GitHub) -> None:
+def test_lookalikes_of_the_issue_are_left_alone(github: GitHub) -> None:
     github.add("Drift in dev", "drift-dev", pull_request={"url": "..."})
     github.add("Drift in dev")  # anybody can open one by this name, but only who may sort issues can set a label
     github.add("Drift in dev", "drift-dev", state="closed")
@@ -85,7 +85,7 @@ def test_what_only_looks_like_the_issue_is_left_alone(github: GitHub) -> None:
     assert json.dumps(github.issues[:4]) == before
 
 
-def test_of_two_the_oldest_is_updated_and_both_are_closed(github: GitHub) -> None:
+def test_the_older_of_two_issues_is_updated_and_both_are_closed(github: GitHub) -> None:
     github.add("Drift in dev", "drift-dev")
     github.add("Drift in dev", "drift-dev")
     assert keep() == "updated issue 1"
@@ -141,7 +141,7 @@ def test_a_missing_setting(github: GitHub, monkeypatch: pytest.MonkeyPatch, name
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "not an address"])
-def test_a_server_that_is_not_there(github: GitHub, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_an_unreachable_server(github: GitHub, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("GITHUB_API_URL", url)
     line = refusal()
     assert line.startswith(f"no answer from GitHub to GET {url}/repos/acme/pipeline/issues?")
@@ -149,9 +149,7 @@ def test_a_server_that_is_not_there(github: GitHub, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("length", "body"), [("6", b"<html>"), ("100", b"[")], ids=["not JSON", "cut off"])
-def test_an_answer_that_makes_no_sense(
-    github: GitHub, monkeypatch: pytest.MonkeyPatch, length: str, body: bytes
-) -> None:
+def test_a_malformed_answer(github: GitHub, monkeypatch: pytest.MonkeyPatch, length: str, body: bytes) -> None:
     def answer(self: Handler) -> None:
         self.send_response(200)
         self.send_header("Content-Length", length)

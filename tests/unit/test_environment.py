@@ -76,7 +76,7 @@ def test_every_unknown_setting_is_named(env: Path) -> None:
 
 
 @pytest.mark.parametrize("written", ["enviroments = { prod = {} }", ""])
-def test_a_file_without_environments_would_plan_dev_into_its_state(env: Path, written: str) -> None:
+def test_a_file_without_environments_is_refused(env: Path, written: str) -> None:
     (env / "prod.tfvars").write_text(written)
     (env / "prod-backend.hcl").write_text(backend("prod"))
     expected = {
@@ -88,7 +88,7 @@ def test_a_file_without_environments_would_plan_dev_into_its_state(env: Path, wr
 
 
 @pytest.mark.parametrize("written", ["environments = {}", "environments = null"])
-def test_environments_that_name_none(env: Path, written: str) -> None:
+def test_empty_environments_are_refused(env: Path, written: str) -> None:
     (env / "dev.tfvars").write_text(written)
     assert refusal().startswith("env/dev.tfvars has no environments, ")
 
@@ -103,7 +103,7 @@ def test_an_unknown_environment(env: Path, name: str) -> None:
 # Files
 
 
-def test_a_file_that_is_missing_stops_its_environment_and_no_other(env: Path) -> None:
+def test_a_missing_file_stops_only_its_own_environment(env: Path) -> None:
     (env / "staging.tfvars").write_text("environments = { staging = {} }")
     assert refusal("staging") == (
         "env/staging-backend.hcl is missing. Every environment needs one; use prod's as a template."
@@ -119,7 +119,7 @@ def test_a_file_that_cannot_be_read(env: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["key", "region"])
-def test_a_backend_that_lacks_something(env: Path, missing: str) -> None:
+def test_an_incomplete_backend(env: Path, missing: str) -> None:
     (env / "backend.hcl").write_text("\n".join(line for line in backend("dev").splitlines() if missing not in line))
     assert refusal() == f"env/backend.hcl has no {missing}. Add it; use that of prod as a template."
 
@@ -146,13 +146,13 @@ BOTH = "must say encrypt = true and use_lockfile = true. Add what is missing."
         ),
     ],
 )
-def test_a_backend_that_leads_elsewhere(env: Path, changed: str, says: str) -> None:
+def test_a_backend_that_points_elsewhere(env: Path, changed: str, says: str) -> None:
     kept = [line for line in backend("dev").splitlines() if not line.startswith(changed.partition(" ")[0])]
     (env / "backend.hcl").write_text("\n".join([*kept, changed]))
     assert refusal() == says
 
 
-def test_packages_are_not_taken_from_another_folder_than_they_are_built_into(env: Path) -> None:
+def test_packages_are_taken_only_from_the_folder_they_are_built_into(env: Path) -> None:
     (env / "dev.tfvars").write_text('packages_dir = "old"\nenvironments = { dev = {} }')
     assert refusal() == "env/dev.tfvars sets packages_dir, but the commands build into build/. Take it out."
 
@@ -187,7 +187,7 @@ def test_an_account_with_and_without_quotes(env: Path, written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["001122223333", '"1234"', '"acme"'])
-def test_an_account_id_that_is_not_an_account(env: Path, written: str) -> None:
+def test_an_invalid_account_id(env: Path, written: str) -> None:
     (env / "dev.tfvars").write_text(f"environments = {{ dev = {{ account_id = {written} }} }}")
     assert refusal() == "account_id in env/dev.tfvars is not an AWS account. Use its 12 digits in quotes."
 
@@ -222,7 +222,7 @@ def test_two_environments_do_not_hold_the_same_pipeline(env: Path) -> None:
     ],
     ids=["region", "project", "account"],
 )
-def test_environments_that_never_meet_may_be_alike(env: Path, apart: tuple[str, str]) -> None:
+def test_environments_in_other_accounts_or_regions_may_be_alike(env: Path, apart: tuple[str, str]) -> None:
     (env / "dev.tfvars").write_text(f'environments = {{ dev = {{ account_id = "{ACCOUNT}" }} }}')
     (env / "other.tfvars").write_text(apart[0])
     (env / "other-backend.hcl").write_text(apart[1])
@@ -317,7 +317,7 @@ def test_a_variable_that_contradicts_the_files_is_refused_by_name(
         ("TF_LOG", "DEBUG"),
     ],
 )
-def test_what_contradicts_nothing_may_stay(env: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_harmless_variables_are_allowed(env: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert Environment.read("dev").name == "dev"
 

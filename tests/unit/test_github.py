@@ -63,21 +63,19 @@ def test_an_older_repository_may_have_been_renamed(github: GitHub, capsys: pytes
     )
 
 
-def test_a_repository_that_github_does_not_show(github: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repository_hidden_by_github(github: GitHub, capsys: pytest.CaptureFixture[str]) -> None:
     github.public = False
     assert note(capsys) == UNKNOWN
     github.public, github.repository = True, {}
     assert note(capsys) == UNKNOWN
 
 
-def test_a_token_that_is_not_valid(
-    github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_token(github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "another")
     assert note(capsys) == UNKNOWN
 
 
-def test_a_github_that_cannot_be_reached(
+def test_github_cannot_be_reached(
     github: GitHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:1")
@@ -93,7 +91,7 @@ def test_settings_with_prefixes_or_without_a_repository_are_not_looked_up(
     assert capsys.readouterr() == ("", "")
 
 
-def test_help_answers() -> None:
+def test_help_prints_the_usage() -> None:
     run = subprocess.run([ROOT / "deploy.sh", "help"], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (0, "")
     assert "usage: ./deploy.sh [VERB] [ENV] [OPTION...]" in run.stdout
@@ -109,7 +107,7 @@ def test_help_answers() -> None:
         (["plan", "nowhere"], "1 ['hcl2']"),  # it may be an entry of a file in env/, which is said then
     ],
 )
-def test_help_and_refusals_load_nothing_that_takes_time(arguments: list[str], ends: str) -> None:
+def test_help_and_refusals_load_no_slow_modules(arguments: list[str], ends: str) -> None:
     program = (
         "import sys; from commands.__main__ import main\n"
         "try: code = main(sys.argv[1:])\n"

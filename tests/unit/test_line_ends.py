@@ -36,7 +36,7 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *author, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
 
 
-def test_a_clone_has_lf_also_where_git_is_set_to_crlf(tmp_path: Path) -> None:
+def test_a_clone_has_lf_even_if_git_is_set_to_crlf(tmp_path: Path) -> None:
     origin = tmp_path / "origin"
     for name in (".gitattributes", *FILES):
         (origin / name).parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return page
 
 
-def test_a_line_per_change_and_their_numbers(capsys: pytest.CaptureFixture[str], page: Path) -> None:
+def test_the_summary_lists_and_counts_the_changes(capsys: pytest.CaptureFixture[str], page: Path) -> None:
     summarise(
         change("aws_sqs_queue.a", "create"),
         change("aws_sqs_queue.b", "create"),
@@ -56,7 +56,7 @@ def test_a_line_per_change_and_their_numbers(capsys: pytest.CaptureFixture[str],
     assert page.read_text() == f"### Plan for dev\n\n```text\n{text}```\n"
 
 
-def test_nothing_to_do() -> None:
+def test_a_plan_without_changes() -> None:
     nothing, outputs = summarise(change(BUCKET, "no-op")), summarise(pipelines={"actions": ["create"]})
     assert (nothing.text(), nothing.changes) == ("Plan for dev: no changes.", [])
     assert (outputs.text(), outputs.changes) == (
@@ -76,7 +76,9 @@ def test_nothing_to_do() -> None:
         ("bootstrap", PROVIDER, "DELETES ACCESS"),
     ],
 )
-def test_what_must_stay_is_not_deleted_unasked(actions: list[str], target: str, address: str, said: str) -> None:
+def test_protected_resources_are_not_deleted_without_consent(
+    actions: list[str], target: str, address: str, said: str
+) -> None:
     assert summarise(change(address, *actions), target=target).lost == [f"{said}: {address}"]
 
 
@@ -84,11 +86,11 @@ def test_what_must_stay_is_not_deleted_unasked(actions: list[str], target: str, 
     ("target", "address", "action"),
     [("dev", ROLE, "delete"), ("dev", "aws_sqs_queue.a", "delete"), ("dev", BUCKET, "update"), ("dev", KEY, "forget")],
 )
-def test_everything_else_may_go(target: str, address: str, action: str) -> None:
+def test_other_resources_may_be_deleted(target: str, address: str, action: str) -> None:
     assert summarise(change(address, action), target=target).lost == []
 
 
-def test_the_summary_tells_what_failed_checks_say() -> None:
+def test_the_summary_shows_the_messages_of_failed_checks() -> None:
     def check(kind: str, status: str, message: str) -> dict[str, object]:
         problems = [{"message": message}] if status == "fail" else []
         instances = [{"status": status, "problems": problems}]
@@ -103,7 +105,7 @@ def test_the_summary_tells_what_failed_checks_say() -> None:
     assert text == "Plan for prod: no changes.\nWARNING: Nobody is told. Set alarm_emails."
 
 
-def test_a_network_comes_first_where_a_function_cannot_join_it_in_the_same_plan() -> None:
+def test_a_new_network_is_planned_before_the_function_that_joins_it() -> None:
     def instance(name: str, status: str) -> dict[str, Any]:
         return {"address": {"module": f'module.pipeline["{name}"].module.lambda'}, "status": status, "problems": []}
 
@@ -116,7 +118,7 @@ def test_a_network_comes_first_where_a_function_cannot_join_it_in_the_same_plan(
 
 
 @pytest.mark.parametrize(("complete", "again"), [(False, True), (True, False)])
-def test_after_a_plan_of_a_part_comes_another(complete: bool, again: bool) -> None:
+def test_a_partial_plan_is_followed_by_another(complete: bool, again: bool) -> None:
     assert summary({"complete": complete}, "dev").again == again
 
 

@@ -123,7 +123,7 @@ def attached(pool: Providers, **settings: str) -> str:
     return name
 
 
-def test_one_command_after_the_other_has_the_same_provider(pool: Providers) -> None:
+def test_successive_commands_share_a_provider(pool: Providers) -> None:
     assert [attached(pool, AWS_ENDPOINT_URL="a", PWD=each) for each in "xy"] == ["provider 0", "provider 0"]
 
 
@@ -132,12 +132,12 @@ def test_other_settings_have_another_provider(pool: Providers, name: str) -> Non
     assert [attached(pool, **{name: each}) for each in "aba"] == ["provider 0", "provider 1", "provider 0"]
 
 
-def test_another_root_module_has_another_provider_which_finds_the_files_there(pool: Providers) -> None:
+def test_another_root_module_has_another_provider_that_runs_there(pool: Providers) -> None:
     assert [attached(pool, root=each) for each in ("/", "/etc", "/")] == ["provider 0", "provider 1", "provider 0"]
     assert Started.roots == [Path("/"), Path("/etc")]
 
 
-def test_two_commands_at_once_have_a_provider_each(pool: Providers) -> None:
+def test_concurrent_commands_have_a_provider_each(pool: Providers) -> None:
     first, answer = connect(pool)
     assert answer["TF_REATTACH_PROVIDERS"] == "provider 0"
     assert attached(pool) == "provider 1"
@@ -159,7 +159,7 @@ def test_the_provider_that_was_idle_longest_is_ended(pool: Providers) -> None:
     assert all(started.process.poll() is None for started in Started.all[1:])
 
 
-def test_a_provider_that_nobody_has_used_for_long_is_ended(pool: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_idle_for_long_is_ended(pool: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
     attached(pool, AWS_REGION="0")
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + providers.IDLE_SECONDS + 1)
@@ -188,16 +188,18 @@ def test_terraform_is_attached_while_it_runs(pool: Providers) -> None:
 
 
 @pytest.mark.parametrize("command", [["fmt"], ["version", "-json"], ["-version"], []])
-def test_what_needs_no_provider_starts_none(pool: Providers, command: list[str]) -> None:
+def test_commands_that_need_no_provider_start_none(pool: Providers, command: list[str]) -> None:
     assert terraform(pool, *command).stdout == " ".join(command) + " \n"
     assert Started.all == []
 
 
-def test_whoever_is_attached_stays_so(pool: Providers) -> None:
+def test_an_attached_terraform_stays_attached(pool: Providers) -> None:
     assert terraform(pool, "plan", TF_REATTACH_PROVIDERS="mine").stdout == "plan mine\n"
 
 
-def test_a_provider_that_does_not_start_is_said_in_one_line(pool: Providers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_does_not_start_is_reported_in_one_line(
+    pool: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("the provider did not start; its log says why")
 

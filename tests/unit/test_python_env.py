@@ -100,7 +100,7 @@ def test_an_incomplete_file_is_refused(index: Path) -> None:
     assert install(index, plugin + add_wheel(index, "base", "1.0")).returncode == 0
 
 
-def test_what_an_earlier_version_left_does_not_matter(index: Path) -> None:
+def test_leftovers_of_an_earlier_version_do_not_matter(index: Path) -> None:
     old = add_wheel(index, "old", "1.0", "Requires-Dist: base<2")
     assert install(index, old + add_wheel(index, "base", "1.0")).returncode == 0
     run = install(index, add_wheel(index, "base", "2.0"))
@@ -149,7 +149,7 @@ def test_a_configuration_file_of_the_user_changes_nothing_but_the_index(index: P
     assert "base-1.0.dist-info" in installed(index)
 
 
-def test_the_message_of_pip_stands_above_cause_and_remedy(index: Path) -> None:
+def test_pips_message_is_shown_above_cause_and_remedy(index: Path) -> None:
     requirements = add_wheel(index, "base", "1.0")
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "1", "NO_PROXY": "127.0.0.1"}
     run = install(index, requirements, PIP_NO_INDEX="", PIP_FIND_LINKS="", **nowhere)
@@ -171,7 +171,7 @@ def test_the_message_of_pip_stands_above_cause_and_remedy(index: Path) -> None:
     )
 
 
-def test_a_python_that_makes_no_environments(index: Path) -> None:
+def test_a_python_that_cannot_make_environments(index: Path) -> None:
     (index / "venv.py").unlink()  # Python's own is called here
     (index.parent / "env").write_text("a file in its place")
     run = install(index, add_wheel(index, "base", "1.0"))

@@ -22,18 +22,18 @@ def commands(*arguments: str) -> dict[str, list[str]]:
     return {name: part.commands for name, part in runner.parse([*arguments]).items()}
 
 
-def test_all_parts_run_that_are_not_marked() -> None:
+def test_unmarked_parts_run_by_default() -> None:
     assert list(commands()) == ["static", "terraform", "unit", "scan", "e2e"]
     marked = [line.split()[1] for line in runner.usage().splitlines() if line.startswith("* ")]
     assert marked == [*OTHERS]
 
 
-def test_parts_are_named() -> None:
+def test_parts_can_be_chosen_by_name() -> None:
     assert list(commands("scan", "bench")) == ["scan", "bench"]
     assert list(commands("quick")) == ["static", "terraform", "unit"]
 
 
-def test_options_go_to_pytest_and_some_tests_alone_are_not_held_to_the_coverage_of_all() -> None:
+def test_options_go_to_pytest_and_lift_the_coverage_threshold() -> None:
     assert "--cov-fail-under=98" in commands("unit")["unit"][0]
     (command,) = commands("unit", "-k", "one or two", "-x")["unit"]
     assert command.endswith(" -k 'one or two' -x")
@@ -41,7 +41,7 @@ def test_options_go_to_pytest_and_some_tests_alone_are_not_held_to_the_coverage_
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=[*PARTS])
-def test_the_quick_loop_holds_nothing_that_the_part_does_not(part: Part) -> None:
+def test_the_quick_loop_runs_nothing_that_its_part_does_not(part: Part) -> None:
     for command in part.quick:
         assert any(command.split(" -filter=")[0].split(" -m ")[0] in whole for whole in part.commands)
 
@@ -56,7 +56,7 @@ def test_the_quick_loop_holds_nothing_that_the_part_does_not(part: Part) -> None
         (["quick", "-x"], "-x is handed to pytest, so name parts that run it before: unit e2e chaos scale"),
     ],
 )
-def test_what_the_command_line_cannot_mean_is_refused(arguments: list[str], message: str) -> None:
+def test_invalid_command_lines_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(Refused) as refused:
         runner.parse(arguments)
     assert str(refused.value).startswith(message)
@@ -70,7 +70,7 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_part_ends_at_its_first_command_that_fails(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_ends_at_its_first_failing_command(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = {
         "good": Part("good", "", ["echo first", "echo second"]),
         "bad": Part("bad", "", ["echo begun", "false", "echo never"]),
@@ -117,7 +117,7 @@ except Interrupted:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="leftovers are found on Linux alone")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_tells_its_parts_and_leaves_no_process(tmp_path: Path, number: int) -> None:
+def test_an_interrupted_run_stops_its_parts_and_leaves_no_process(tmp_path: Path, number: int) -> None:
     os.mkfifo(tmp_path / "ready")
     program = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
     run = subprocess.Popen(program, cwd=ROOT, stdout=subprocess.PIPE, text=True)

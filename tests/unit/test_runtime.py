@@ -165,7 +165,7 @@ def test_a_good_file_is_processed_and_every_line_is_logged_once(runtime: Runtime
         hidden(answer.everything)
 
 
-def test_a_failed_upload_raises_what_a_replay_needs_and_nothing_of_the_file(
+def test_a_failed_upload_raises_enough_for_a_replay_and_no_content(
     runtime: Runtime, s3: Any, proxy: Any, packages: Path
 ) -> None:
     version = s3.put_object(Bucket="raw", Key="scan.json", Body=GOOD)["VersionId"]
@@ -188,7 +188,7 @@ def test_a_failed_upload_raises_what_a_replay_needs_and_nothing_of_the_file(
     assert processed(s3, "scan.json") == [{"patient_id": ID, "patient_name": NAME}]
 
 
-def test_nothing_of_a_file_shows_when_the_handler_itself_is_wrong(runtime: Runtime, s3: Any, packages: Path) -> None:
+def test_a_handler_bug_leaks_no_content(runtime: Runtime, s3: Any, packages: Path) -> None:
     handler = packages / "task/lambda_function.py"
     code = handler.read_text()
     try:
@@ -203,7 +203,7 @@ def test_nothing_of_a_file_shows_when_the_handler_itself_is_wrong(runtime: Runti
     hidden(answer.everything)
 
 
-def test_of_a_batch_only_what_failed_comes_again(runtime: Runtime, s3: Any) -> None:
+def test_only_the_failed_messages_of_a_batch_are_redelivered(runtime: Runtime, s3: Any) -> None:
     keys = [f"{n}.json" for n in range(7)]
     for key in keys:
         s3.put_object(Bucket="raw", Key=key, Body=GOOD)
@@ -229,7 +229,9 @@ def test_of_a_batch_only_what_failed_comes_again(runtime: Runtime, s3: Any) -> N
 
 
 @pytest.mark.parametrize("least", LEVELS[LEVELS.index(settings()["application_log_level"]) : -1])
-def test_lambdas_filter_takes_each_line_for_what_it_is(make: Callable[..., Runtime], s3: Any, least: str) -> None:
+def test_lambdas_log_filter_recognizes_the_level_of_each_line(
+    make: Callable[..., Runtime], s3: Any, least: str
+) -> None:
     """Whatever the level in the function's settings, and metrics at the level that Terraform sets."""
     for key, body in {"good.json": GOOD, "bad.json": BAD}.items():
         s3.put_object(Bucket="raw", Key=key, Body=body)
@@ -245,7 +247,9 @@ def test_lambdas_filter_takes_each_line_for_what_it_is(make: Callable[..., Runti
         assert all(LEVELS.index(level(line)) >= LEVELS.index(least) for line in answer.metrics)
 
 
-def test_with_the_deadline_near_nothing_is_begun_and_all_comes_again(runtime: Runtime, s3: Any, proxy: Any) -> None:
+def test_near_the_deadline_nothing_is_started_and_everything_is_redelivered(
+    runtime: Runtime, s3: Any, proxy: Any
+) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=GOOD)
     answer = runtime.invoke(notification("scan.json"), NEARLY_UP_MS)
     assert (answer.to, answer.body["errorType"]) == ("error", "Failure")
@@ -257,7 +261,9 @@ def test_with_the_deadline_near_nothing_is_begun_and_all_comes_again(runtime: Ru
     assert processed(s3, "scan.json")
 
 
-def test_what_is_killed_at_the_deadline_leaves_the_older_result_whole(runtime: Runtime, s3: Any, proxy: Any) -> None:
+def test_an_invocation_killed_at_the_deadline_leaves_the_older_result_whole(
+    runtime: Runtime, s3: Any, proxy: Any
+) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=GOOD)
     runtime.invoke(notification("scan.json"))
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
@@ -297,7 +303,7 @@ def test_the_function_has_the_variables_that_terraform_sets() -> None:
     assert block("pipeline", "module", "lambda")["environment_variables"].keys() == VARIABLES.keys()
 
 
-def test_the_layer_holds_nothing_of_the_sdk(packages: Path) -> None:
+def test_the_layer_contains_no_part_of_the_sdk(packages: Path) -> None:
     folders = [packages / name for name in ("client", "pinned", "oldest")]
     brought = {path.name for folder in folders for path in folder.iterdir() if path.suffix != ".dist-info"}
     assert {"boto3", "botocore", "urllib3", "awslambdaric"} <= brought
@@ -350,7 +356,7 @@ def test_a_large_result_is_written_in_parts(runtime: Runtime, s3: Any, proxy: An
 
 
 @BOTH
-def test_a_rejected_file_has_its_verdict_until_it_is_mended(make: Callable[..., Runtime], s3: Any, proxy: Any) -> None:
+def test_a_rejected_file_has_its_verdict_until_it_is_fixed(make: Callable[..., Runtime], s3: Any, proxy: Any) -> None:
     runtime = make(STALE_RESULTS="remove")
     for body in (GOOD, BAD):
         version = s3.put_object(Bucket="raw", Key="scan.json", Body=body)["VersionId"]

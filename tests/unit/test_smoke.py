@@ -66,7 +66,7 @@ def test_an_upload_before_the_notification_is_in_effect_is_sent_again(
 @pytest.mark.parametrize(
     ("records", "what"), [(None, "gave no result"), ([{"patient_id": "SMOKE-1"}], "gave the wrong result")]
 )
-def test_a_failure_says_where_to_look_and_how_to_go_back(
+def test_a_failure_says_where_to_look_and_how_to_roll_back(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch, records: Any, what: str
 ) -> None:
     if records:
@@ -83,7 +83,7 @@ def test_a_failure_says_where_to_look_and_how_to_go_back(
     )
 
 
-def test_who_interrupts_it_finds_nothing_left(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_smoke_test_leaves_nothing(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise Stopped(15)
 

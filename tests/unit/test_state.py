@@ -55,7 +55,7 @@ COMPLETE = {"type": "terraform_data", "name": "complete"}
         ([{"type": "a", "name": "b"}, COMPLETE], True),
     ],
 )
-def test_bootstrap_is_done_when_what_it_makes_last_is_there(
+def test_bootstrap_is_complete_when_its_last_resource_exists(
     account: Account, resources: list[dict[str, str]] | None, bootstrapped: bool
 ) -> None:
     state.make_bucket(DEV, account)
@@ -66,7 +66,7 @@ def test_bootstrap_is_done_when_what_it_makes_last_is_there(
     assert state.is_bootstrapped(DEV, account) == bootstrapped
 
 
-def test_types_are_those_of_what_the_state_holds(account: Account) -> None:
+def test_resource_types_are_read_from_the_state(account: Account) -> None:
     assert state.resource_types(DEV, account) == set()
     state.make_bucket(DEV, account)
     assert state.resource_types(DEV, account) == set()
@@ -80,7 +80,7 @@ def test_an_account_without_a_bucket_is_not_bootstrapped(account: Account) -> No
     assert not state.is_bootstrapped(DEV, account)
 
 
-def test_a_bucket_of_somebody_else_is_refused(account: Account) -> None:
+def test_a_bucket_of_another_account_is_refused(account: Account) -> None:
     s3 = account.client("s3")
     s3.create_bucket(Bucket=BUCKET)  # and then S3 answers as it does when the owner is not the one that was expected
 

@@ -26,7 +26,7 @@ def imports(name: str) -> set[str]:
     return found & (MODULES.keys() - {"commands", "commands.operate", name})
 
 
-def test_imports_have_no_circle() -> None:
+def test_imports_are_not_circular() -> None:
     graph = {name: imports(name) for name in MODULES}
     assert "commands.terminal" in graph["commands.state"]
     try:
@@ -44,7 +44,7 @@ def test_bash_is_short_and_evaluates_nothing() -> None:
         assert not re.search(r"\beval\b|<<'?PY|(?:PYTHON|python3?(?:\.12)?|candidate)\"? -c ", code), path
 
 
-def test_nothing_that_the_commands_run_is_a_script_of_theirs() -> None:
+def test_only_the_entry_point_reads_the_command_line() -> None:
     for name, path in MODULES.items():
         if name.startswith("commands"):
             assert "sys.argv" not in path.read_text() or name == "commands.__main__", name

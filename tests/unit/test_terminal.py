@@ -47,7 +47,7 @@ print(places)
 """
 
 
-def test_a_pause_ends_wherever_a_signal_comes() -> None:
+def test_a_pause_ends_wherever_a_signal_arrives() -> None:
     run = subprocess.run(
         [sys.executable, "-c", SIGNALS_EVERYWHERE],
         env={"PYTHONPATH": str(ROOT / "scripts")},
@@ -86,9 +86,7 @@ def test_a_step_shows_what_it_waits_for_until_it_has_ended(tmp_path: Path, monke
     assert screen.getvalue().rpartition("\r")[2] == f"\x1b[K{'Apply':34}   0 s\n"
 
 
-def test_where_there_is_no_terminal_a_step_shows_how_long_it_took(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_terminal_a_step_shows_how_long_it_took(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log").write_text("first\n")
     with terminal.step("Apply", tmp_path / "log"):
         pass

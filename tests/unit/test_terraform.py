@@ -152,7 +152,7 @@ def test_an_error_ends_with_its_meaning(
     assert capfd.readouterr().err == errors
 
 
-def test_a_state_that_was_not_saved_is_saved_from_where_terraform_left_it(
+def test_an_unsaved_state_is_saved_from_where_terraform_left_it(
     fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terraform, "ROOT", tmp_path)
@@ -216,7 +216,7 @@ def test_a_signal_before_the_process_is_known_reaches_it() -> None:
     assert process.returncode == -signal.SIGINT
 
 
-def test_terraform_is_given_nothing_that_the_commands_decide(tmp_path: Path) -> None:
+def test_terraform_gets_no_settings_that_the_commands_decide(tmp_path: Path) -> None:
     config = tmp_path / "terraformrc"
     config.write_text("")
     mirror = {"TF_CLI_ARGS_init": "-plugin-dir=/nowhere"}

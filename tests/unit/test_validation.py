@@ -113,7 +113,7 @@ def test_nothing_but_a_comma_separates_records() -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "01", "1.", ".5", "+1", "1e", "nul", "'a'", "[1,]"])
 @pytest.mark.parametrize("field", ["retina_thickness_microns", "other"])
-def test_what_only_looks_like_json_is_rejected(value: str, field: str) -> None:
+def test_json_lookalikes_are_rejected(value: str, field: str) -> None:
     data = b'[%b,{"patient_id":"1","patient_name":"x","%b":%b}]' % (GOOD, field.encode(), value.encode())
     wrong_type = value in ("'a'", "[1,]", "[1") and field != "other"
     assert rejection(data) in ("malformed record=1", f"invalid_field record=1 field={field}" if wrong_type else "")
@@ -123,14 +123,12 @@ def test_what_only_looks_like_json_is_rejected(value: str, field: str) -> None:
     "text", [b'"\n"', b'"\x00"', b'"\\x"', b'"\\u12G4"', b'"\\ud800"', b'"\\udc00\\ud800"', b'"\\ud800\\u0041"']
 )
 @pytest.mark.parametrize("field", [b"patient_name", b"diagnosis", b"other"])
-def test_control_characters_bad_escapes_and_lone_surrogates_are_rejected_in_any_field(
-    text: bytes, field: bytes
-) -> None:
+def test_control_characters_bad_escapes_and_lone_surrogates_are_rejected(text: bytes, field: bytes) -> None:
     assert rejection(b'[{"patient_id":"1","patient_name":"x","%b":%b}]' % (field, text)) == "malformed record=0"
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"])
-def test_invalid_utf8_is_rejected_in_fields_of_the_schema_and_not_looked_for_in_others(text: bytes) -> None:
+def test_invalid_utf8_is_rejected_in_schema_fields_only(text: bytes) -> None:
     data = b'[%b,{"patient_id":"1","patient_name":"x","%%b":"%b"}]' % (GOOD, text)
     for field in (b"patient_id", b"patient_name", b"diagnosis"):
         assert rejection(data.replace(b"%b", field)) == "not_utf8 record=1"
@@ -138,7 +136,7 @@ def test_invalid_utf8_is_rejected_in_fields_of_the_schema_and_not_looked_for_in_
     assert frame([data.replace(b"%b", text)]) == [("1", "x")] * 2
 
 
-def test_of_repeated_fields_the_last_counts_and_every_one_is_checked() -> None:
+def test_the_last_of_repeated_fields_counts_and_each_is_checked() -> None:
     assert frame([b'[{"patient_id":"1","patient_name":"x","patient_id":"2"}]']) == [("2", "x")]
     assert (
         rejection(b'[{"patient_id":1,"patient_name":"x","patient_id":"2"}]')
@@ -174,18 +172,18 @@ def test_the_first_fault_of_a_file_is_the_one_reported() -> None:
     assert rejection(b"[%b,%b" % (GOOD, bad)) == "missing_field record=1 field=patient_name"
 
 
-def test_the_index_is_that_in_the_file() -> None:
+def test_the_record_index_counts_from_the_start_of_the_file() -> None:
     data = b"[" + GOOD.join([b""] + [b","] * 9999) + GOOD + b',{"patient_id":"1","patient_name":""}]'
     assert rejection(data, 4096) == "invalid_field record=10000 field=patient_name"
 
 
-def test_a_file_without_records_gives_none() -> None:
+def test_a_file_without_records_yields_none() -> None:
     for data in (b"[]", b" [ \n ] ", b"\xef\xbb\xbf[]"):
         assert rejection(data, 1) == ""
         assert frame([data]) == []
 
 
-def test_what_is_kept_is_one_record_to_a_line() -> None:
+def test_results_hold_one_record_per_line() -> None:
     batch = msgspec.json.decode(
         b'[{"patient_id":"1\\n","patient_name":"\\u00e9\\u2028","n":[1]},%b]' % GOOD, type=list[lambda_function.Record]
     )
@@ -193,7 +191,7 @@ def test_what_is_kept_is_one_record_to_a_line() -> None:
     assert text == '{"patient_id":"1\\n","patient_name":"é\u2028"},\n{"patient_id":"1","patient_name":"x"}'
 
 
-def test_the_published_schema_is_the_one_that_is_checked() -> None:
+def test_the_published_schema_is_the_one_enforced() -> None:
     spec = importlib.util.spec_from_file_location("generate", SCHEMAS / "generate.py")
     assert spec
     assert spec.loader

@@ -72,7 +72,7 @@ def change(kind: str, before: dict[str, str] | None, *actions: str) -> dict[str,
     return {"type": kind, "change": {"actions": list(actions), "before": before}}
 
 
-def test_a_plan_tells_which_networks_go_and_which_aliases_may_be_in_them() -> None:
+def test_a_plan_shows_the_networks_to_be_deleted_and_the_aliases_in_them() -> None:
     changes = [
         change("aws_vpc", {"id": "vpc-1"}, "create", "delete"),
         change("aws_vpc", {"id": "vpc-2"}, "delete"),
@@ -85,7 +85,7 @@ def test_a_plan_tells_which_networks_go_and_which_aliases_may_be_in_them() -> No
     assert (found.networks, found.aliases) == ({"vpc-1", "vpc-2"}, {(FUNCTION, "live")})
 
 
-def test_versions_in_a_network_that_goes_are_deleted_and_no_others(
+def test_only_versions_in_a_network_to_be_deleted_are_deleted(
     functions: Lambda, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with leaving().meanwhile(account(functions)):
@@ -106,7 +106,7 @@ def test_none_is_deleted_before_the_live_version_has_left(functions: Lambda) -> 
     assert len(functions.networks) == 5
 
 
-def test_nothing_is_asked_where_no_network_goes(functions: Lambda) -> None:
+def test_nothing_is_asked_if_no_network_is_deleted(functions: Lambda) -> None:
     with Leaving(set(), {(FUNCTION, "live")}).meanwhile(account(functions)):
         pass
     assert not functions.asked.is_set()
@@ -126,7 +126,7 @@ def test_nothing_is_asked_where_no_network_goes(functions: Lambda) -> None:
         ),
     ],
 )
-def test_what_cannot_be_deleted_is_said_unless_the_function_is_gone(
+def test_undeletable_versions_are_reported_unless_the_function_is_gone(
     functions: Lambda, capsys: pytest.CaptureFixture[str], refusal: str, said: list[str]
 ) -> None:
     functions.refusal = refusal
@@ -139,7 +139,7 @@ def pipeline(functions: Lambda) -> Any:
     return SimpleNamespace(name="dev", function=FUNCTION, alias="live", client=lambda _: functions)
 
 
-def test_a_rollback_to_a_version_in_a_network_that_the_environment_has_left_is_refused(functions: Lambda) -> None:
+def test_a_rollback_into_a_network_that_was_left_is_refused(functions: Lambda) -> None:
     with pytest.raises(Refused) as refused:
         move(pipeline(functions), "3")
     assert str(refused.value) == (
@@ -149,6 +149,6 @@ def test_a_rollback_to_a_version_in_a_network_that_the_environment_has_left_is_r
     assert functions.live == "4"
 
 
-def test_a_rollback_without_a_version_passes_over_those_in_a_network_that_was_left(functions: Lambda) -> None:
+def test_a_rollback_skips_versions_in_a_network_that_was_left(functions: Lambda) -> None:
     move(pipeline(functions), None)
     assert functions.live == "1"

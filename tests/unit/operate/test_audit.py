@@ -19,7 +19,7 @@ from tests.unit.conftest import notification
 from .pipeline import AUDIT, BAD, ODD_KEYS, ONE, TWO, Pipeline, Run, a_line, make, refuse, stop_sending_after
 
 
-def test_audit_finds_nothing_where_nothing_is_wrong(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_audit_of_a_sound_pipeline_finds_nothing(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("a.json", "b/c.json", *ODD_KEYS)
     pipeline.upload("empty.json", body=b"[]")
     pipeline.upload("a.json", body=TWO)
@@ -65,7 +65,7 @@ def test_audit_finds_each_planted_fault(pipeline: Pipeline, run: Callable[..., R
     assert list(answer.states) == sorted(answer.states)
 
 
-def test_an_orphan_alone_is_no_failure(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_an_orphan_alone_does_not_fail_the_audit(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("a.json")
     pipeline.s3.delete_object(Bucket="raw", Key="a.json")
     answer = run(*AUDIT)
@@ -73,7 +73,7 @@ def test_an_orphan_alone_is_no_failure(pipeline: Pipeline, run: Callable[..., Ru
 
 
 @pytest.mark.parametrize("records", [1, 250_000], ids=["one part", "several parts"])
-def test_a_result_replaced_with_all_its_metadata_is_found_by_making_it_again(
+def test_deep_audit_finds_a_result_replaced_with_intact_metadata(
     pipeline: Pipeline, run: Callable[..., Run], records: int
 ) -> None:
     content = b'{"patient_id":"1","patient_name":"Ann Example"}'
@@ -85,7 +85,7 @@ def test_a_result_replaced_with_all_its_metadata_is_found_by_making_it_again(
     assert (answer.code, answer.states, answer.reasons) == (1, {"a.json": "tampered"}, {"a.json": "content"})
 
 
-def test_the_functions_code_is_set_up_once_before_threads_use_it(
+def test_the_function_code_is_set_up_once_before_threads_use_it(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_by = []
@@ -101,7 +101,7 @@ def test_the_functions_code_is_set_up_once_before_threads_use_it(
     assert made_by == [threading.current_thread()]
 
 
-def test_a_result_of_a_file_that_is_to_be_rejected_is_found_by_making_it_again(
+def test_deep_audit_finds_a_result_of_a_file_that_should_be_rejected(
     pipeline: Pipeline, run: Callable[..., Run]
 ) -> None:
     version = pipeline.put("a.json", BAD)
@@ -112,7 +112,7 @@ def test_a_result_of_a_file_that_is_to_be_rejected_is_found_by_making_it_again(
     assert answer.reasons == {"a.json": "rejected, delete the result: missing_field record=0 field=patient_name"}
 
 
-def test_what_vanishes_while_it_is_compared_is_looked_at_again(
+def test_objects_that_vanish_during_comparison_are_checked_again(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.upload("a.json", "b.json", "c.json")
@@ -129,7 +129,9 @@ def test_what_vanishes_while_it_is_compared_is_looked_at_again(
     assert (answer.code, answer.states) == (1, {"a.json": "missing", "b.json": "orphaned"})
 
 
-def test_a_tampered_result_of_a_rejected_file_is_to_be_deleted(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_tampered_result_of_a_rejected_file_must_be_deleted_by_hand(
+    pipeline: Pipeline, run: Callable[..., Run]
+) -> None:
     pipeline.upload("a.json")
     pipeline.upload("a.json", body=BAD)
     pipeline.s3.put_object(Bucket="processed", Key="a.json", Body=b"[]")
@@ -144,9 +146,7 @@ def test_a_tampered_result_of_a_rejected_file_is_to_be_deleted(pipeline: Pipelin
     assert (answer.code, answer.states, answer.reasons) == (0, {"a.json": "rejected"}, {"a.json": reason})
 
 
-def test_a_failure_on_the_way_to_a_version_does_not_hide_that_it_is_rejected(
-    pipeline: Pipeline, run: Callable[..., Run]
-) -> None:
+def test_an_earlier_failure_does_not_hide_a_rejection(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("a.json", body=b"\x1f\x8b")
     line = a_line("a.json", "failed") | {"level": "ERROR", "version_id": "", "reason": "GetObject SlowDown"}
     pipeline.write(json.dumps(line))
@@ -157,7 +157,7 @@ def test_a_failure_on_the_way_to_a_version_does_not_hide_that_it_is_rejected(
     assert told == [("failed", "GetObject SlowDown"), ("rejected", "gzip")]
 
 
-def test_a_rejected_file_is_known_without_the_log(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_rejected_files_are_recognized_without_the_log(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("a.json")
     pipeline.upload("a.json", *ODD_KEYS, body=BAD)
     pipeline.logs.delete_log_stream(logGroupName="group", logStreamName="stream")
@@ -179,7 +179,7 @@ def test_a_verdict_counts_only_while_its_version_is_the_newest(pipeline: Pipelin
 
 
 @pytest.mark.parametrize("then", ["rejected", "deleted"])
-def test_where_results_are_removed_one_that_is_left_is_found_and_repaired(
+def test_a_leftover_result_is_found_and_repaired_where_results_are_removed(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, then: str
 ) -> None:
     pipeline.outputs["stale_results"] = "remove"
@@ -199,7 +199,7 @@ def test_where_results_are_removed_one_that_is_left_is_found_and_repaired(
     assert run(*AUDIT).states == ({"a.json": "rejected"} if then == "rejected" else {})
 
 
-def test_an_upload_in_an_archive_is_told_and_not_sent_in_vain(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_an_archived_upload_is_reported_and_not_sent(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     for key, storage_class in (("deep.json", "DEEP_ARCHIVE"), ("instant.json", "GLACIER_IR")):
         pipeline.s3.put_object(Bucket="raw", Key=key, Body=ONE, StorageClass=storage_class)
     pipeline.upload("good.json")
@@ -215,7 +215,7 @@ def test_an_upload_in_an_archive_is_told_and_not_sent_in_vain(pipeline: Pipeline
     assert "To be restored from the archive first, as docs/operations.md says: 2 uploads.\n" in answer.errors
 
 
-def test_keys_that_start_nothing_are_counted(pipeline: Pipeline, run: Callable[..., Run], function: str) -> None:
+def test_ignored_keys_are_counted(pipeline: Pipeline, run: Callable[..., Run], function: str) -> None:
     pipeline.upload("a.json")
     for key in ("scan.JSON", "scan.json.gz", "scan"):
         pipeline.put(key)
@@ -225,7 +225,7 @@ def test_keys_that_start_nothing_are_counted(pipeline: Pipeline, run: Callable[.
     assert "\nignored           3 uploads, whose keys do not end in .json\n" in run("status").text
 
 
-def test_a_rejected_file_is_told_from_a_missing_one_by_its_reason(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_rejected_files_are_not_reported_as_missing(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("old.json", "mended.json")
     pipeline.upload("bad.json", "old.json", "mended.json", body=BAD)  # a result of old.json's first version stays
     pipeline.upload("gzip.json", "later.json", body=b"\x1f\x8b")
@@ -241,7 +241,7 @@ def test_a_rejected_file_is_told_from_a_missing_one_by_its_reason(pipeline: Pipe
     assert run(*AUDIT).states["later.json"] == "missing"
 
 
-def test_what_failed_for_another_reason_is_missing_and_says_why(
+def test_a_file_that_failed_for_another_reason_is_missing_with_the_reason(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lambda_function, "MAX_ROUNDS", 0)
@@ -275,7 +275,7 @@ def let_time_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(time, "time", lambda: later)
 
 
-def test_what_is_put_right_before_a_long_audit_ends_is_no_fault(
+def test_faults_fixed_before_a_long_audit_ends_are_not_reported(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("processed.json", "deleted.json", "missing.json"):
@@ -293,7 +293,7 @@ def test_what_is_put_right_before_a_long_audit_ends_is_no_fault(
     assert (answer.code, answer.states, answer.summary["processed"]) == (1, {"missing.json": "missing"}, 3)
 
 
-def test_a_run_taken_up_again_forms_its_verdict_anew(
+def test_a_resumed_audit_judges_anew(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key in ("a.json", "b.json", "c.json"):
@@ -318,7 +318,7 @@ def test_a_run_taken_up_again_forms_its_verdict_anew(
     assert (answer.code, answer.states, answer.summary["processed"]) == (1, {"c.json": "missing"}, 2)
 
 
-def test_what_waits_in_the_queue_for_long_is_in_flight_for_as_long(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_uploads_that_wait_in_the_queue_stay_in_flight(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
     metric = {
         "MetricName": "ApproximateAgeOfOldestMessage",
@@ -329,7 +329,7 @@ def test_what_waits_in_the_queue_for_long_is_in_flight_for_as_long(pipeline: Pip
     assert run(*AUDIT).states == {"a.json": "in_flight"}
 
 
-def test_an_upload_between_listing_and_look_is_no_fault(pipeline: Pipeline) -> None:
+def test_an_upload_between_listing_and_check_is_no_fault(pipeline: Pipeline) -> None:
     pipeline.upload("a.json")
     names = pipeline.deployed
     (row,) = listing.listed(names, "", "")
@@ -342,9 +342,7 @@ def test_an_upload_between_listing_and_look_is_no_fault(pipeline: Pipeline) -> N
     assert audit.look(names, row) is None
 
 
-def test_repair_sends_what_is_missing_stale_or_tampered_through_the_pipeline(
-    pipeline: Pipeline, run: Callable[..., Run]
-) -> None:
+def test_repair_resends_missing_stale_and_tampered_objects(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("good.json", "stale.json", "tampered.json", *ODD_KEYS)
     pipeline.upload("bad.json", body=BAD)
     pipeline.put("stale.json", TWO)
@@ -357,7 +355,7 @@ def test_repair_sends_what_is_missing_stale_or_tampered_through_the_pipeline(
     assert (answer.code, answer.states) == (0, {"bad.json": "rejected"})
 
 
-def test_a_repair_goes_on_where_it_was_interrupted(
+def test_a_repair_resumes_where_it_was_interrupted(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(30):
@@ -381,13 +379,13 @@ def test_audit_of_a_prefix_sees_nothing_else(pipeline: Pipeline, run: Callable[.
     assert (answer.code, answer.summary["processed"], answer.states) == (0, 1, {})
 
 
-def test_an_empty_bucket_is_fine_and_said_so(run: Callable[..., Run]) -> None:
+def test_an_empty_bucket_passes_and_is_reported(run: Callable[..., Run]) -> None:
     answer = run("audit")
     assert answer.code == 0
     assert answer.errors == "Nothing in s3://raw/: nothing to compare.\n"
 
 
-def test_people_see_a_table_and_what_to_do(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_the_report_for_people_is_a_table_with_the_next_step(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("good.json")
     for n in range(audit.SHOWN + 5):
         pipeline.put(f"never/{n}\u202egnp.json")

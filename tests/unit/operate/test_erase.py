@@ -156,7 +156,7 @@ def only(answer: Run) -> dict[str, Any]:
     return line
 
 
-def test_a_file_of_the_patient_alone_goes_with_all_that_is_of_it(operator: Operator) -> None:
+def test_a_file_of_the_patient_alone_is_removed_with_its_results_and_verdicts(operator: Operator) -> None:
     operator.upload("alone.json", array(ANN), b"[", array(ANN, ANN))
     operator.upload("other.json", array(BOB))
     answer = operator.erase()
@@ -185,7 +185,7 @@ def test_records_are_cut_out_of_a_file_that_holds_others(operator: Operator, key
     assert operator.audited() == 0
 
 
-def test_what_was_set_on_a_file_stays(operator: Operator) -> None:
+def test_content_type_metadata_and_tags_of_a_file_are_kept(operator: Operator) -> None:
     headers = {"ContentType": "application/x-scan", "Metadata": {"site": "north"}, "Tagging": "a=1&b=x%20y"}
     operator.pipeline.s3.put_object(Bucket="raw", Key="a.json", Body=array(ANN, BOB), **headers)
     operator.deliver("a.json")
@@ -196,7 +196,7 @@ def test_what_was_set_on_a_file_stays(operator: Operator) -> None:
     assert tags == [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "x y"}]
 
 
-def test_of_a_file_that_held_the_patient_before_only_older_versions_go(operator: Operator) -> None:
+def test_only_older_versions_are_removed_if_the_newest_is_clean(operator: Operator) -> None:
     operator.upload("a.json", array(CAT), array(ANN, BOB), array(BOB))
     answer = operator.erase()
     assert answer.code == 0, answer.text + answer.errors
@@ -220,7 +220,7 @@ def test_a_deleted_file_stays_deleted_and_its_kept_result_loses_the_records(oper
     assert only(answer)["action"] == "result"
 
 
-def test_a_rejected_file_that_names_the_patient_goes_and_what_counted_before_it_stays(operator: Operator) -> None:
+def test_a_rejected_file_that_names_the_patient_is_removed_as_a_whole(operator: Operator) -> None:
     operator.upload("a.json", array(ANN, BOB), b"patient_id\n987-65-4329\n")
     operator.upload("b.json", b'[{"patient_id":"\\u0039\\u0038\\u0037-65-4329"}]')
     operator.upload("c.json", array(BOB), array(ANN)[:-4])
@@ -252,14 +252,14 @@ def test_a_stale_result_beside_a_rejected_file_loses_the_records(operator: Opera
     assert operator.audited() == 0
 
 
-def test_a_result_without_any_upload_loses_the_records_or_goes(operator: Operator) -> None:
+def test_an_orphaned_result_loses_the_records_or_is_removed(operator: Operator) -> None:
     operator.pipeline.s3.put_object(Bucket="processed", Key="a.json", Body=array(ANN, BOB))
     operator.pipeline.s3.put_object(Bucket="processed", Key="b.json", Body=array(ANN))
     assert operator.erase().code == 0
     assert operator.contents("processed") == [array(BOB)]
 
 
-def test_a_file_that_is_not_processed_as_yet_is_left_alone(operator: Operator) -> None:
+def test_a_file_not_yet_processed_is_left_alone(operator: Operator) -> None:
     operator.upload("a.json", array(ANN, BOB))
     operator.pipeline.put("a.json", array(BOB))
     answer = operator.erase()
@@ -270,7 +270,7 @@ def test_a_file_that_is_not_processed_as_yet_is_left_alone(operator: Operator) -
     assert operator.erase().code == 0
 
 
-def test_a_key_goes_with_every_version_delete_marker_result_and_verdict(operator: Operator) -> None:
+def test_erasing_a_key_removes_its_versions_delete_markers_results_and_verdicts(operator: Operator) -> None:
     operator.upload("a.json", array(ANN), b"[", array(BOB))
     operator.pipeline.s3.delete_object(Bucket="raw", Key="a.json")
     operator.upload("a.json.bak", array(BOB))
@@ -305,7 +305,7 @@ def test_large_files_are_rewritten_in_parts(operator: Operator, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("when", ["rewrite", "settle", "remove"])
-def test_a_new_upload_meanwhile_is_said_and_not_lost(
+def test_a_concurrent_upload_is_reported_and_not_lost(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     operator.upload("alone.json", array(ANN))
@@ -332,7 +332,7 @@ def test_a_new_upload_meanwhile_is_said_and_not_lost(
     assert set(operator.contents("raw")) == {array(CAT)}
 
 
-def test_the_same_bytes_uploaded_meanwhile_are_not_taken_for_the_version_that_was_read(operator: Operator) -> None:
+def test_the_same_bytes_uploaded_again_are_not_taken_for_the_version_read(operator: Operator) -> None:
     operator.upload("a.json", array(ANN, BOB))
     version = operator.pipeline.put("a.json", array(ANN, BOB))  # not in the plan of a run before
     operator.deliver("a.json")
@@ -340,7 +340,7 @@ def test_the_same_bytes_uploaded_meanwhile_are_not_taken_for_the_version_that_wa
     assert version not in str(operator.pipeline.s3.list_object_versions(Bucket="raw"))
 
 
-def test_what_object_lock_holds_is_left_alone_and_it_is_said_until_when(operator: Operator) -> None:
+def test_locked_versions_are_left_alone_and_reported_with_their_retention(operator: Operator) -> None:
     s3 = operator.pipeline.s3
     operator.upload("a.json", array(ANN, BOB))
     until = datetime.datetime(2999, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
@@ -356,7 +356,7 @@ def test_what_object_lock_holds_is_left_alone_and_it_is_said_until_when(operator
     assert len(s3.list_object_versions(Bucket="raw")["Versions"]) == 1
 
 
-def test_what_was_locked_since_the_plan_stays_and_it_is_said_until_when(
+def test_versions_locked_since_the_plan_stay_and_are_reported(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator.upload("a.json", array(ANN, BOB))
@@ -381,9 +381,7 @@ def test_what_was_locked_since_the_plan_stays_and_it_is_said_until_when(
         ("PutObject", "s3:PutObject (and kms:GenerateDataKey)"),
     ],
 )
-def test_who_may_not_erase_learns_what_is_needed_and_nothing_is_lost(
-    operator: Operator, call: str, action: str
-) -> None:
+def test_a_missing_permission_is_named_and_nothing_is_lost(operator: Operator, call: str, action: str) -> None:
     operator.upload("a.json", array(ANN, BOB))
     refuse(operator.pipeline.client("s3"), "s3", call, "AccessDenied")
     answer = operator.erase()
@@ -392,7 +390,9 @@ def test_who_may_not_erase_learns_what_is_needed_and_nothing_is_lost(
     assert array(ANN, BOB) in operator.contents("raw")
 
 
-def test_no_version_goes_while_the_result_is_not_made(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_version_is_removed_before_the_new_result_exists(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     operator.upload("a.json", array(ANN, BOB))
     monkeypatch.setattr(operator, "deliver", lambda *_: None)
     answer = operator.erase("--wait", "0")
@@ -402,7 +402,7 @@ def test_no_version_goes_while_the_result_is_not_made(operator: Operator, monkey
     assert operator.contents("raw") == [array(ANN, BOB), array(BOB)]
 
 
-def test_two_runs_at_once_are_refused(operator: Operator) -> None:
+def test_concurrent_runs_are_refused(operator: Operator) -> None:
     operator.upload("a.json", array(ANN))
     held = Ledger(ledger_path("erase", "raw"))
     held.db.execute("begin exclusive")
@@ -413,7 +413,7 @@ def test_two_runs_at_once_are_refused(operator: Operator) -> None:
     assert operator.contents("raw") == [array(ANN)]
 
 
-def test_two_runs_on_two_machines_do_no_harm(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_runs_on_two_machines_do_no_harm(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     operator.upload("a.json", array(ANN, BOB))
     plan, there = erase.make_plan, list[int]()
 
@@ -429,7 +429,7 @@ def test_two_runs_on_two_machines_do_no_harm(operator: Operator, monkeypatch: py
     assert operator.contents("raw") == [array(BOB)]
 
 
-def test_no_older_version_comes_to_light_while_a_key_goes(operator: Operator) -> None:
+def test_no_older_version_becomes_current_while_a_key_is_erased(operator: Operator) -> None:
     operator.upload("a.json", array(BOB), array(BOB, CAT), array(ANN))
     (*_, newest) = operator.contents("raw")
     seen: list[list[bytes]] = []
@@ -444,7 +444,7 @@ def test_no_older_version_comes_to_light_while_a_key_goes(operator: Operator) ->
     assert seen == [[newest]] * 5 + [[]]
 
 
-def test_a_result_that_is_written_while_its_upload_goes_is_removed_as_well(operator: Operator) -> None:
+def test_a_result_written_while_its_upload_is_removed_is_removed_too(operator: Operator) -> None:
     operator.upload("a.json", array(ANN))
     late = [array(ANN)]
 
@@ -459,7 +459,7 @@ def test_a_result_that_is_written_while_its_upload_goes_is_removed_as_well(opera
     assert len(only(answer)["removed"]) == 3
 
 
-def test_nothing_is_removed_if_what_was_written_is_not_what_was_read(operator: Operator) -> None:
+def test_nothing_is_removed_if_the_rewritten_file_lacks_a_record(operator: Operator) -> None:
     operator.upload("a.json", array(ANN, BOB, CAT))
 
     def lose(params: dict[str, Any], **_: Any) -> None:
@@ -488,9 +488,7 @@ def check(operator: Operator) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_after_any_call_is_taken_up_again(
-    operator: Operator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_killed_after_any_call_can_be_resumed(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     client, s3 = operator.pipeline.client("s3"), operator.pipeline.s3
     calls, left = 0, [0]
     rewrite_all = erase.rewrite_all
@@ -545,7 +543,9 @@ def stop_before(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(erase, step, stopped)
 
 
-def test_a_stop_ends_at_a_safe_place_and_is_taken_up_again(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_stops_at_a_safe_place_and_resumes(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     operator.upload("a.json", array(ANN, BOB))
     with monkeypatch.context() as patch:
         stop_before(patch, "remove")
@@ -561,7 +561,7 @@ def test_a_stop_ends_at_a_safe_place_and_is_taken_up_again(operator: Operator, m
 # --- asking and reporting ---------------------------------------------------------------------------------------------
 
 
-def test_it_asks_for_the_name_and_does_nothing_without_an_answer(operator: Operator) -> None:
+def test_erase_asks_for_the_name_and_does_nothing_without_an_answer(operator: Operator) -> None:
     operator.upload("a.json", array(ANN))
     answer = operator.run("erase", "--patients", operator.ids)
     assert (answer.code, answer.text) == (1, "")
@@ -570,7 +570,7 @@ def test_it_asks_for_the_name_and_does_nothing_without_an_answer(operator: Opera
     assert operator.contents("raw") == [array(ANN)]
 
 
-def test_the_report_is_kept_in_a_new_file_that_only_its_owner_reads(operator: Operator, tmp_path: Path) -> None:
+def test_the_report_is_a_new_file_that_only_its_owner_can_read(operator: Operator, tmp_path: Path) -> None:
     operator.upload("a.json", array(ANN, BOB))
     path = tmp_path / "report.json"
     assert operator.erase("--report", str(path)).code == 0
@@ -585,7 +585,7 @@ def test_the_report_is_kept_in_a_new_file_that_only_its_owner_reads(operator: Op
     assert json.loads(path.read_text()) == report
 
 
-def test_what_remains_by_nature_is_in_the_report(operator: Operator) -> None:
+def test_unavoidable_remains_are_in_the_report(operator: Operator) -> None:
     operator.upload("a.json", array(ANN, BOB[:-1] + b',"note":"see 987-65-4329"}'))
     upload = operator.pipeline.s3.create_multipart_upload(Bucket="raw", Key="a.json")["UploadId"]
     event = notification("a.json")
@@ -620,7 +620,7 @@ def test_the_report_for_people_says_what_was_done(operator: Operator) -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_no_id_is_in_anything_that_is_said_or_left_behind(
+def test_no_id_appears_in_output_or_files_left_behind(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stopped: bool
 ) -> None:
     parts = (ID, ID[:-1], ID.encode().hex(), "Ann")

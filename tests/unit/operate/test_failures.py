@@ -16,7 +16,7 @@ from .pipeline import BAD, MODES, ODD_KEYS, Pipeline, Run, a_line, fail_in_direc
 
 
 @MODES
-def test_failures_are_shown_with_time_object_reason_and_number_and_stay(
+def test_failures_shows_time_object_reason_and_count_and_removes_nothing(
     pipeline: Pipeline, run: Callable[..., Run], fail: Callable[..., None]
 ) -> None:
     fail(pipeline, *ODD_KEYS, "twice.json", "twice.json")
@@ -42,7 +42,7 @@ def test_failures_are_shown_with_time_object_reason_and_number_and_stay(
     assert re.search(r"\S+Z  failed    twice\.json  PutObject AccessDenied  2 events  \d attempts$", text[-1])
 
 
-def test_failures_that_the_function_could_not_explain(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_failures_without_a_reason_from_the_function(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     sent = notification("slow.json")
     record = event("lambda_failure_record") | {"requestPayload": sent}
     timeout = {"errorMessage": "2026-01-01T00:00:00Z req Task timed out after 300.00 seconds"}
@@ -69,9 +69,7 @@ def test_failures_that_the_function_could_not_explain(pipeline: Pipeline, run: C
     assert answer.summary["messages"] == 6
 
 
-def test_of_an_event_with_several_objects_only_those_that_failed_are_shown(
-    pipeline: Pipeline, run: Callable[..., Run]
-) -> None:
+def test_only_the_failed_objects_of_an_event_are_shown(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     answer = {"errorMessage": "gzip bucket=raw key=b.json version=2; empty_file bucket=raw key=c.json version=3"}
     record = {"requestPayload": notification("a.json", "b.json", "c.json"), "responsePayload": answer}
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=json.dumps(record))
@@ -88,16 +86,14 @@ def test_no_failures(run: Callable[..., Run]) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"reason":7,"record":null,"field":null}'])
-def test_a_verdict_that_somebody_has_overwritten_is_still_one(
-    pipeline: Pipeline, run: Callable[..., Run], body: bytes
-) -> None:
+def test_an_overwritten_verdict_still_counts(pipeline: Pipeline, run: Callable[..., Run], body: bytes) -> None:
     pipeline.upload("a.json", body=BAD)
     metadata = pipeline.s3.head_object(Bucket="rejected", Key="a.json")["Metadata"]
     pipeline.s3.put_object(Bucket="rejected", Key="a.json", Body=body, Metadata=metadata)
     assert run("failures", "--json").reasons == {"a.json": "unknown"}
 
 
-def test_people_see_rejected_files_and_failed_events_apart(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_rejected_files_and_failed_events_are_listed_apart(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("bad.json", body=BAD)
     fail_in_direct_mode(pipeline, "failed.json")
     answer = run("failures")
@@ -141,14 +137,12 @@ ODD_MESSAGES = {  # and how many failed events of a.json are seen in them
 
 
 @pytest.mark.parametrize("name", ODD_MESSAGES)
-def test_an_odd_message_is_an_event_or_it_is_not(name: str) -> None:
+def test_an_odd_message_is_recognized_as_an_event_or_not(name: str) -> None:
     body, seen = ODD_MESSAGES[name]
     assert [found.key for found in queues.failed_objects(body)[1]] == ["a.json"] * seen
 
 
-def test_odd_messages_do_not_keep_the_others_from_being_seen_and_sent_back(
-    pipeline: Pipeline, run: Callable[..., Run]
-) -> None:
+def test_odd_messages_do_not_block_the_others(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     seen = sum(seen for _, seen in ODD_MESSAGES.values())
     for body, _ in ODD_MESSAGES.values():
         pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody=body)
@@ -163,7 +157,7 @@ def test_odd_messages_do_not_keep_the_others_from_being_seen_and_sent_back(
     assert pipeline.dead() == len(ODD_MESSAGES) - seen
 
 
-def test_a_line_of_the_log_with_half_a_character_does_not_matter(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_log_line_with_a_lone_surrogate_does_no_harm(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json")
     line = a_line("\ud800.json", "failed") | {"level": "ERROR", "version_id": ""}
     pipeline.write(json.dumps(line))
@@ -171,7 +165,7 @@ def test_a_line_of_the_log_with_half_a_character_does_not_matter(pipeline: Pipel
     assert run("logs", "--once").code == 0
 
 
-def test_failed_events_that_another_has_in_hand_are_told_of(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_failed_events_held_by_another_command_are_reported(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json")
     (held,) = pipeline.sqs.receive_message(QueueUrl=pipeline.dead_letter, VisibilityTimeout=3600)["Messages"]
     hidden = (
@@ -192,9 +186,7 @@ def test_failed_events_that_another_has_in_hand_are_told_of(pipeline: Pipeline, 
 WAITING = "1 event in the ingestion queue may have failed and be waiting for another attempt."
 
 
-def test_failed_events_that_are_still_to_be_tried_again_are_told_of(
-    pipeline: Pipeline, run: Callable[..., Run]
-) -> None:
+def test_failed_events_awaiting_another_attempt_are_reported(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
     pipeline.sqs.send_message(QueueUrl=pipeline.ingestion, MessageBody=json.dumps(notification("a.json")))
     pipeline.sqs.receive_message(QueueUrl=pipeline.ingestion, VisibilityTimeout=1800)  # failed once: four to go
@@ -202,7 +194,7 @@ def test_failed_events_that_are_still_to_be_tried_again_are_told_of(
     assert run("failures", "--json").summary == {"rejected": 0, "messages": 0, "hidden": 0, "waiting": 1}
 
 
-def test_a_message_is_given_back_by_its_newest_receipt(
+def test_a_message_is_released_by_its_newest_receipt(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
@@ -225,6 +217,6 @@ def test_a_message_is_given_back_by_its_newest_receipt(
     assert (given_back, first == second) == ([second], False)
 
 
-def test_more_failed_events_than_sqs_hands_out_is_said(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_more_failed_events_than_sqs_hands_out_are_reported(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     refuse(pipeline.client("sqs"), "sqs", "ReceiveMessage", "OverLimit")
     assert run("failures").errors.splitlines()[0].startswith("SQS hands out 120,000 messages at a time")

@@ -63,7 +63,7 @@ def test_most_files_of_others_are_ruled_out() -> None:
     [gzip.compress(ONE, mtime=0), "[]".encode("utf-16"), "[]".encode("utf-16-le"), b"PK", b""],
     ids=["gzip", "UTF-16", "UTF-16 without a mark", "zip", "empty"],
 )
-def test_what_does_not_look_like_json_is_never_ruled_out(data: bytes) -> None:
+def test_content_that_does_not_look_like_json_is_never_ruled_out(data: bytes) -> None:
     assert not Patients(["P-1"]).ruled_out(data)
 
 
@@ -95,7 +95,7 @@ def test_an_id_in_a_text_is_found_however_it_is_escaped_and_cut(case: tuple[set[
         (b"", False),
     ],
 )
-def test_an_id_counts_in_a_text_only_on_its_own(text: bytes, found: bool) -> None:
+def test_an_id_within_a_longer_word_does_not_count(text: bytes, found: bool) -> None:
     patients = Patients(["P-1", "Ü-1"])
     for size in (1, 2, 3, 7, 1000):
         assert patients.in_text(chunks(text, size)) is found, size
@@ -153,7 +153,7 @@ def test_ids_come_from_standard_input_too(
     assert places(run("find", "--json")) == [("a.json", "raw", 2, 2)]
 
 
-def test_what_is_no_array_of_records_is_searched_as_a_text_and_named(
+def test_a_file_that_is_not_an_array_of_records_is_searched_as_text(
     pipeline: Pipeline, run: Callable[..., Run], asked: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(find, "WHOLE_BYTES", 30)  # some are held whole, others read again
@@ -182,7 +182,7 @@ def test_an_archived_version_is_named(pipeline: Pipeline, run: Callable[..., Run
     assert "Not searched: 1 version, which may hold records of these patients as well." in answer.errors
 
 
-def test_large_files_are_framed_as_they_come(
+def test_large_files_are_searched_as_a_stream(
     pipeline: Pipeline, run: Callable[..., Run], asked: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(find, "WHOLE_BYTES", 1000)
@@ -191,7 +191,7 @@ def test_large_files_are_framed_as_they_come(
     assert places(run("find", "--json", "--patients", asked("7"))) == [("large.json", "raw", 20, 20_000)]
 
 
-def test_only_what_begins_with_a_prefix_or_was_written_since_is_searched(
+def test_the_search_can_be_limited_by_prefix_and_time(
     pipeline: Pipeline, run: Callable[..., Run], asked: Callable[..., str]
 ) -> None:
     for key in ("a/1.json", "b/1.json"):
@@ -217,7 +217,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, looks: int) -> list[Version]:
     return seen
 
 
-def test_a_stopped_search_goes_on_where_it_was(
+def test_an_interrupted_search_resumes_where_it_was(
     pipeline: Pipeline, run: Callable[..., Run], asked: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(find, "SIDE_BY_SIDE", 1)
@@ -236,7 +236,7 @@ def test_a_stopped_search_goes_on_where_it_was(
     assert len(seen) - before < 30
 
 
-def test_a_stopped_search_is_not_taken_up_with_other_ids(
+def test_an_interrupted_search_is_not_resumed_with_other_ids(
     pipeline: Pipeline, run: Callable[..., Run], asked: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.put("a.json", TWO)
@@ -258,7 +258,7 @@ def test_a_stopped_search_is_not_taken_up_with_other_ids(
         (b"".join(b"%d\n" % n for n in range(1001)), "there are 1,001 patient ids; one run takes 1,000."),
     ],
 )
-def test_a_file_of_ids_that_is_no_good_is_refused_without_a_word_of_it(
+def test_an_invalid_file_of_ids_is_refused_without_quoting_it(
     run: Callable[..., Run], tmp_path: Path, content: bytes | None, why: str
 ) -> None:
     path = tmp_path / "caf-1000"
@@ -271,7 +271,7 @@ def test_a_file_of_ids_that_is_no_good_is_refused_without_a_word_of_it(
     assert "caf" not in line
 
 
-def test_a_version_that_is_gone_by_the_time_it_is_read_is_no_fault(
+def test_a_version_deleted_before_it_is_read_is_no_fault(
     pipeline: Pipeline, run: Callable[..., Run], asked: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = pipeline.put("a.json")

@@ -72,7 +72,7 @@ def find(name: str) -> state.Pipeline:
         ("one", "one", "solo"),
     ],
 )
-def test_a_name_is_that_of_a_file_or_of_an_entry_in_one(name: str, means: str, file: str) -> None:
+def test_a_name_means_a_file_or_an_entry_in_one(name: str, means: str, file: str) -> None:
     found = find(name)
     assert (found.name, found.file, found.ingestion) == (means, file, f"queue of {means}")
 
@@ -90,12 +90,14 @@ def test_a_name_is_that_of_a_file_or_of_an_entry_in_one(name: str, means: str, f
         ("gone", "gone is not deployed in account 123456789012. Deploy it: ./deploy.sh deploy gone"),
     ],
 )
-def test_a_name_that_means_nothing_is_one_clear_line(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_without_a_pipeline_is_reported_in_one_line(
+    name: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert __main__.main(["status", name]) == 1
     assert capsys.readouterr() == ("", f"error: {says}\n")
 
 
-def test_an_entry_that_is_not_deployed_yet_comes_with_a_deploy_of_its_file(s3: Any, tmp_path: Path) -> None:
+def test_an_undeployed_entry_is_reported_with_the_deploy_of_its_file(s3: Any, tmp_path: Path) -> None:
     entries = "environments = {\n  red = {}\n  blue = {}\n  green = {}\n}\n"
     (tmp_path / "env/team.tfvars").write_text(entries)
     says = "green is not deployed in account 123456789012. Deploy it: ./deploy.sh deploy team"
@@ -112,7 +114,9 @@ def test_an_account_without_a_state_bucket(s3: Any) -> None:
         find("test")
 
 
-def test_a_state_that_may_not_be_read_or_is_of_another_account(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_is_read_only_from_this_account_and_a_denial_is_reported(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Any] = []
     make = aws.Account.client
 
@@ -134,7 +138,7 @@ def test_a_state_that_may_not_be_read_or_is_of_another_account(s3: Any, monkeypa
 
 
 @pytest.mark.usefixtures("s3")
-def test_a_state_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_state_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     make = aws.Account.client
 
     def unreachable(account: aws.Account, service: str) -> Any:
@@ -155,7 +159,7 @@ def test_a_state_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
-def test_wrong_options_are_refused_before_anybody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_options_are_refused_before_the_pipeline_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(environment, "holding", asked.append)
     monkeypatch.setattr(state, "find_pipeline", asked.append)
@@ -164,7 +168,7 @@ def test_wrong_options_are_refused_before_anybody_is_asked(monkeypatch: pytest.M
     assert (refused.value.code, asked) == (2, [])
 
 
-def test_what_is_wrong_with_the_files_is_said_before_anybody_is_asked(
+def test_wrong_settings_are_refused_before_any_call_to_aws(
     s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
@@ -176,7 +180,7 @@ def test_what_is_wrong_with_the_files_is_said_before_anybody_is_asked(
 
 
 @pytest.mark.usefixtures("s3")
-def test_the_region_is_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_region_is_the_one_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "eu-central-1")
     found = find("dev")

@@ -79,7 +79,7 @@ def rows_of(pipeline: Pipeline) -> list[list[str]]:
     return [["raw", one["Key"], one["VersionId"], "true", "false", "1", one["ETag"].strip('"')] for one in versions]
 
 
-def test_the_verdict_of_an_inventory_ends_with_it(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_the_audit_of_an_inventory_covers_nothing_later(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("a.json")
     address = inventory(pipeline.s3, rows_of(pipeline))
     pipeline.put("never.json")
@@ -93,7 +93,7 @@ def test_the_verdict_of_an_inventory_ends_with_it(pipeline: Pipeline, run: Calla
     )
 
 
-def test_an_inventory_that_leaves_something_out_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_an_inventory_that_does_not_cover_the_prefix_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("scans/2026/a.json")
     address = inventory(pipeline.s3, rows_of(pipeline), prefix="scans/2026")
     for prefix in ("", "scans/", "other/"):
@@ -107,7 +107,7 @@ def test_an_inventory_that_leaves_something_out_is_refused(pipeline: Pipeline, r
     )
 
 
-def test_an_audit_of_an_inventory_does_not_read_its_finished_files_again(
+def test_a_resumed_audit_does_not_read_finished_inventory_files_again(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [f"{n}.json" for n in range(10)]
@@ -157,12 +157,12 @@ def test_a_damaged_inventory_is_refused(pipeline: Pipeline, run: Callable[..., R
     assert "error: the inventory's file data/1.csv.gz is damaged." in run("audit", "--inventory", address).errors
 
 
-def test_an_address_that_is_no_manifest_is_refused(run: Callable[..., Run]) -> None:
+def test_an_address_that_is_not_a_manifest_is_refused(run: Callable[..., Run]) -> None:
     answer = run("audit", "--inventory", "s3://reports/")
     assert answer.errors.splitlines()[-1].startswith("error: not a manifest of an inventory: s3://reports/. ")
 
 
-def test_an_answer_that_breaks_off_is_not_blamed_on_the_credentials(
+def test_a_truncated_answer_is_not_blamed_on_the_credentials(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = inventory(pipeline.s3, [])
@@ -179,7 +179,7 @@ def test_an_answer_that_breaks_off_is_not_blamed_on_the_credentials(
     )
 
 
-def test_a_value_that_aws_does_not_take_is_not_blamed_on_the_credentials(run: Callable[..., Run]) -> None:
+def test_an_invalid_value_is_not_blamed_on_the_credentials(run: Callable[..., Run]) -> None:
     answer = run("audit", "--inventory", "s3://no bucket/raw/audit/2026-01-31T00-00Z/manifest.json")
     assert re.fullmatch(
         r'error: AWS does not accept that value: .*Invalid bucket name "no bucket".* Correct the options\.\n',

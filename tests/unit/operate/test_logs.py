@@ -16,7 +16,7 @@ from tests.unit.conftest import notification
 from .pipeline import BAD, TWO, Pipeline, Run
 
 
-def test_logs_have_a_readable_line_for_each_file(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_logs_prints_a_readable_line_per_file(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.upload("a.json", "b\u202e.json", body=TWO)
     pipeline.upload("bad.json", body=BAD)
     pipeline.invoke(notification("notes.txt"))
@@ -39,7 +39,7 @@ def test_logs_have_a_readable_line_for_each_file(pipeline: Pipeline, run: Callab
     assert run("logs", "--once", "--since", "2100-01-01").text == ""
 
 
-def test_logs_follow_until_told_to_stop_and_show_nothing_twice(
+def test_logs_follows_until_stopped_and_repeats_nothing(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.upload("0.json")

@@ -81,7 +81,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     moto_api_backend.reset()
 
 
-def test_an_audit_goes_on_where_it_was_interrupted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_resumes_where_it_was_interrupted(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: Counter[str] = Counter()
     head_object = S3Backend.head_object
 
@@ -111,7 +111,7 @@ def test_an_audit_goes_on_where_it_was_interrupted(server: Server, monkeypatch: 
     assert looked_at.total() - before == OBJECTS - done + 2 + OBJECTS + 2
 
 
-def test_reprocess_goes_on_where_it_was_interrupted(server: Server) -> None:
+def test_reprocess_resumes_where_it_was_interrupted(server: Server) -> None:
     command = ("reprocess", "--prefix", "scans/", "--rate", "200")
     code, _, shown = server.run(*command, stop_at=60)
     assert code == 130
@@ -124,7 +124,7 @@ def test_reprocess_goes_on_where_it_was_interrupted(server: Server) -> None:
     assert first + queued.keys(server.sqs, server.ingestion) == KEYS
 
 
-def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
+def test_redrive_resumes_where_it_was_interrupted(server: Server) -> None:
     failed = [{"Records": [{"s3": {"bucket": {"name": "raw"}, "object": {"key": key}}}]} for key in KEYS]
     for start in range(0, OBJECTS, 10):
         entries = [{"Id": str(n), "MessageBody": json.dumps(one)} for n, one in enumerate(failed[start : start + 10])]
@@ -145,13 +145,13 @@ def test_redrive_goes_on_where_it_was_interrupted(server: Server) -> None:
 @pytest.mark.parametrize(
     "verb", [["audit"], ["reprocess", "--prefix", ""], ["failures"]], ids=lambda verb: str(verb[0])
 )
-def test_progress_shows_on_a_terminal(server: Server, verb: list[str]) -> None:
+def test_progress_is_shown_on_a_terminal(server: Server, verb: list[str]) -> None:
     if verb == ["failures"]:
         server.sqs.send_message(QueueUrl=server.dead_letter, MessageBody="{}")
     assert terminal.progress(server.run(*verb)[2])
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(server: Server) -> None:
+def test_closing_the_output_early_is_not_an_error(server: Server) -> None:
     for key in KEYS:
         server.store.delete_object("processed", key)
     process, screen = terminal.start(*server.command("audit", "--json", "--in-flight", "0"))

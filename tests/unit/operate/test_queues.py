@@ -12,7 +12,9 @@ from commands.terminal import Refused
 from .pipeline import Pipeline
 
 
-def test_messages_that_sqs_refuses_for_now_are_sent_again(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_that_sqs_refuses_temporarily_are_sent_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = pipeline.deployed
     calls = []
     monkeypatch.setattr(time, "sleep", lambda _: None)
@@ -39,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-def test_a_rate_is_kept_after_a_time_without_anything_to_send(clock: list[float]) -> None:
+def test_a_rate_is_kept_after_an_idle_time(clock: list[float]) -> None:
     pace = queues.Pace(100)
     clock[0] = 600.0
     for _ in range(60):

@@ -32,7 +32,7 @@ def lambda_works(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @MODES
 @pytest.mark.usefixtures("lambda_works")
-def test_redrive_sends_failed_events_back_and_tells_what_became_of_each(
+def test_redrive_resends_failed_events_and_reports_each_outcome(
     pipeline: Pipeline, run: Callable[..., Run], fail: Callable[..., None]
 ) -> None:
     fail(pipeline, "bad.json", "deleted.json", *ODD_KEYS)
@@ -54,7 +54,7 @@ def test_redrive_sends_failed_events_back_and_tells_what_became_of_each(
     assert pipeline.dead() == 0
 
 
-def test_an_answer_of_nothing_new_is_not_taken_for_the_end(
+def test_an_answer_without_new_messages_is_not_taken_for_the_end(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(21)))
@@ -75,7 +75,7 @@ def test_an_answer_of_nothing_new_is_not_taken_for_the_end(
     assert pipeline.dead() == 0
 
 
-def test_a_message_that_sqs_does_not_delete_is_told_of_and_given_back(
+def test_a_message_that_sqs_does_not_delete_is_reported_and_released(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json", "c.json")
@@ -99,7 +99,7 @@ def test_a_message_that_sqs_does_not_delete_is_told_of_and_given_back(
     assert run("failures", "--json").summary["messages"] == 1
 
 
-def test_who_stops_redrive_learns_what_was_sent(
+def test_interrupting_redrive_reports_what_was_sent(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(30)))
@@ -114,7 +114,7 @@ def test_who_stops_redrive_learns_what_was_sent(
     assert (pipeline.dead(), pipeline.work_off()) == (10, 40)  # each tried twice
 
 
-def test_what_was_sent_before_aws_refused_is_told(
+def test_events_sent_before_a_refusal_are_reported(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(30)))
@@ -140,7 +140,7 @@ def test_a_refusal_while_waiting_does_not_hide_what_was_sent(pipeline: Pipeline,
     assert answer.errors.splitlines()[-1].startswith("error: AWS refuses FilterLogEvents.")
 
 
-def test_a_key_that_no_failed_event_is_about_is_told(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_key_without_failed_events_is_reported(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json")
     answer = run("redrive", "--key", "b.json", "--key", "a.json", "--wait", "0")
     assert answer.errors.splitlines() == ["There is no failed event about b.json.", "Sent back 1 event."]
@@ -162,7 +162,7 @@ def test_a_dry_run_changes_nothing(pipeline: Pipeline, run: Callable[..., Run]) 
     assert (pipeline.work_off(), run("failures", "--json").summary["messages"]) == (0, 1)
 
 
-def test_what_fails_again_at_once_is_not_sent_back_for_ever(
+def test_events_that_fail_again_immediately_are_resent_only_once(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, *(f"{n:02}.json" for n in range(12)))
@@ -179,14 +179,16 @@ def test_what_fails_again_at_once_is_not_sent_back_for_ever(
     assert (sent, pipeline.dead()) == ([10, 2], 12)
 
 
-def test_what_is_no_event_of_s3_stays_in_the_dead_letter_queue(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_messages_that_are_not_s3_events_stay_in_the_dead_letter_queue(
+    pipeline: Pipeline, run: Callable[..., Run]
+) -> None:
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
     answer = run("redrive")
     assert answer.errors == "Left in the dead-letter queue, as no S3 event: 1 message.\nSent back 0 events.\n"
     assert pipeline.dead() == 1
 
 
-def test_an_event_is_never_out_of_both_queues(
+def test_an_event_is_always_in_one_of_the_queues(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json")
@@ -197,7 +199,7 @@ def test_an_event_is_never_out_of_both_queues(
     assert (pipeline.dead(), pipeline.work_off()) == (1, 0)
 
 
-def test_what_the_log_does_not_tell_redrive_asks_the_buckets(
+def test_redrive_checks_the_buckets_for_outcomes_missing_from_the_log(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json", "c.json")
@@ -226,7 +228,7 @@ def test_what_the_log_does_not_tell_redrive_asks_the_buckets(
     assert answer.code == 1
 
 
-def test_who_stops_waiting_still_learns_what_is_known(
+def test_interrupting_the_wait_reports_the_known_outcomes(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json")

@@ -27,7 +27,7 @@ VERBS = [["audit"], ["failures"], ["redrive"], ["reprocess", "--prefix", ""], ["
         ("lambda", "GetAlias", "status", "lambda:GetAlias"),
     ],
 )
-def test_missing_permission_is_one_clear_line(
+def test_a_missing_permission_is_reported_in_one_line(
     pipeline: Pipeline, run: Callable[..., Run], service: str, call: str, verb: str, needs: str
 ) -> None:
     pipeline.put("a.json")
@@ -41,7 +41,7 @@ def test_missing_permission_is_one_clear_line(
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: str(verb[0]))
-def test_no_credentials_is_one_clear_line(
+def test_missing_credentials_are_reported_in_one_line(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, verb: list[str]
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -52,14 +52,14 @@ def test_no_credentials_is_one_clear_line(
     assert answer.errors.splitlines()[-1].startswith("error: there are no AWS credentials. ")
 
 
-def test_a_key_that_may_not_be_used_is_one_clear_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_denied_kms_key_is_reported_in_one_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     refuse(pipeline.client("sqs"), "sqs", "ReceiveMessage", "KMS.AccessDeniedException", 400)
     assert run("failures").errors == (
         "error: AWS refuses ReceiveMessage. These credentials need kms:Decrypt (and kms:GenerateDataKey) on its key.\n"
     )
 
 
-def test_throttling_is_waited_for_and_in_the_end_one_clear_line(
+def test_throttled_calls_are_retried_and_then_reported_in_one_line(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.put("a.json")
@@ -85,12 +85,14 @@ def test_throttling_is_waited_for_and_in_the_end_one_clear_line(
         ("Strange", r"ListObjectVersions failed \(Strange\)\. Try again; if it stays, AWS says: no"),
     ],
 )
-def test_other_refusals(pipeline: Pipeline, run: Callable[..., Run], code: str, says: str) -> None:
+def test_other_errors_of_aws_are_reported_in_one_line(
+    pipeline: Pipeline, run: Callable[..., Run], code: str, says: str
+) -> None:
     refuse(pipeline.client("s3"), "s3", "ListObjectVersions", code, 400)
     assert re.fullmatch(rf"error: {says}\n", run("audit").errors)
 
 
-def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_second_concurrent_run_is_refused(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     first = ledger.Ledger(ledger.ledger_path("audit", "raw", "", "", False))
     answer = run("audit")
     assert (answer.code, answer.errors) == (1, "error: the same command is running already. Wait for it, or stop it.\n")
@@ -99,7 +101,7 @@ def test_the_same_run_twice_at_once_is_refused(pipeline: Pipeline, run: Callable
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_is_not_taken_for_another_run(run: Callable[..., Run]) -> None:
+def test_a_full_disk_is_not_reported_as_another_run(run: Callable[..., Run]) -> None:
     path = ledger.ledger_path("audit", "raw", "", "", False)
     path.parent.mkdir(parents=True)
     path.symlink_to("/dev/full")
@@ -108,7 +110,7 @@ def test_a_full_disk_is_not_taken_for_another_run(run: Callable[..., Run]) -> No
     )
 
 
-def test_a_pipeline_of_an_older_deployment_is_told_so(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_pipeline_of_an_older_deployment_is_reported(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     del pipeline.outputs["function_alias"]
     answer = run("status")
     assert answer.code == 1
@@ -131,7 +133,7 @@ def test_a_pipeline_of_an_older_deployment_is_told_so(pipeline: Pipeline, run: C
         (["restore"], "--key"),
     ],
 )
-def test_bad_use_is_one_clear_line(
+def test_wrong_options_are_reported_in_one_line(
     run: Callable[..., Run], capsys: pytest.CaptureFixture[str], arguments: list[str], about: str
 ) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -30,7 +30,7 @@ def test_reprocess_since_a_time(pipeline: Pipeline, run: Callable[..., Run]) -> 
     )
 
 
-def test_reprocess_is_interrupted_and_taken_up_again_where_nothing_is_to_be_sent(
+def test_reprocess_resumes_where_it_was_interrupted_even_with_nothing_to_send(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(20):

@@ -50,7 +50,7 @@ def versions(pipeline: Pipeline, bucket: str = "raw") -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_a_deleted_upload_comes_back_and_is_processed(pipeline: Pipeline, run: Callable[..., Run], key: str) -> None:
+def test_a_deleted_upload_is_restored_and_processed(pipeline: Pipeline, run: Callable[..., Run], key: str) -> None:
     pipeline.upload(key)
     pipeline.upload(key, body=TWO)
     before = versions(pipeline)
@@ -65,7 +65,7 @@ def test_a_deleted_upload_comes_back_and_is_processed(pipeline: Pipeline, run: C
     assert (run(*AUDIT).code, run(*AUDIT).summary["processed"]) == (0, 1)
 
 
-def test_a_key_that_begins_like_others_is_told_from_them(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_key_is_not_confused_with_others_that_begin_like_it(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     keys = ["a", "a.jso", "a.json", "a.json.bak", "a.json/b.json", "a.jsonl", "b.json"]
     for key in keys:
         pipeline.put(key)
@@ -76,7 +76,7 @@ def test_a_key_that_begins_like_others_is_told_from_them(pipeline: Pipeline, run
     assert [key for key in keys if content(pipeline, key)] == ["a.json", "a.json.bak"]
 
 
-def test_a_key_that_was_never_there_is_not_taken_for_one_that_begins_like_it(
+def test_an_unknown_key_is_not_confused_with_one_that_begins_like_it(
     pipeline: Pipeline, run: Callable[..., Run]
 ) -> None:
     pipeline.put("a.json.bak")
@@ -95,7 +95,7 @@ def refused(answer: Run) -> str:
     return str(line.removeprefix("error: "))
 
 
-def test_an_upload_that_was_deleted_again_and_again_comes_back(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_an_upload_deleted_repeatedly_is_restored(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
     pipeline.put("a.json", TWO)
     delete(pipeline, *["a.json"] * 5)
@@ -124,9 +124,7 @@ def test_delete_markers_below_the_newest_version_stay(pipeline: Pipeline, run: C
     assert (content(pipeline, "a.json"), len(listing["DeleteMarkers"]), len(listing["Versions"])) == (TWO, 1, 2)
 
 
-def test_an_upload_with_more_versions_and_delete_markers_than_one_page_holds_comes_back(
-    pipeline: Pipeline, run: Callable[..., Run]
-) -> None:
+def test_an_upload_with_several_pages_of_versions_is_restored(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     def cut_pages(params: dict[str, Any], **_: Any) -> dict[str, Any]:
         return params | {"MaxKeys": 4}  # in place of 1,000
 
@@ -157,7 +155,7 @@ def test_an_upload_that_is_not_deleted_or_has_no_versions_is_refused(
     assert (content(pipeline, "there.json"), pipeline.work_off()) == (ONE, 0)
 
 
-def test_who_may_not_delete_a_delete_marker_learns_what_is_needed(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_the_permission_to_delete_a_delete_marker_is_named(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
     delete(pipeline, "a.json")
     refuse(pipeline.client("s3"), "s3", "DeleteObject", "AccessDenied")
@@ -184,7 +182,7 @@ def test_an_older_version_becomes_the_newest_one(pipeline: Pipeline, run: Callab
     assert pipeline.work_off() == 0  # S3 sends a notification of its own
 
 
-def test_an_older_version_of_a_deleted_upload_comes_back(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_an_older_version_of_a_deleted_upload_is_restored(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     old = pipeline.put("a.json", ONE)
     pipeline.put("a.json", TWO)
     delete(pipeline, "a.json")
@@ -212,7 +210,7 @@ def test_a_copy_keeps_content_type_and_metadata_however_large(
     assert (calls.count("UploadPartCopy"), calls.count("CopyObject")) == ((3, 0) if parts > 1 else (0, 1))
 
 
-def test_a_version_that_cannot_be_copied_is_one_clear_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_a_version_that_cannot_be_copied_is_reported_in_one_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
     other = pipeline.put("b.json")
     marker = pipeline.s3.delete_object(Bucket="raw", Key="a.json")["VersionId"]
@@ -223,7 +221,7 @@ def test_a_version_that_cannot_be_copied_is_one_clear_line(pipeline: Pipeline, r
     assert (content(pipeline, "a.json"), len(versions(pipeline))) == (None, 2)
 
 
-def test_what_cannot_be_the_id_of_a_version_is_one_clear_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
+def test_an_invalid_version_id_is_reported_in_one_line(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     pipeline.put("a.json")
     refuse(pipeline.client("s3"), "s3", "HeadObject", "InvalidArgument", 400)
     assert refused(run("restore", "--key", "a.json", "--version", "x")).startswith("a.json has no version x that can ")
@@ -236,7 +234,7 @@ def test_what_cannot_be_the_id_of_a_version_is_one_clear_line(pipeline: Pipeline
         ("CopyObject", "s3:GetObjectVersion and s3:PutObject (and kms:GenerateDataKey)"),
     ],
 )
-def test_who_may_not_copy_a_version_learns_what_is_needed(
+def test_the_permission_to_copy_a_version_is_named(
     pipeline: Pipeline, run: Callable[..., Run], call: str, needs: str
 ) -> None:
     version = pipeline.put("a.json")
@@ -279,7 +277,7 @@ def test_removing_orphans_keeps_to_the_prefix(pipeline: Pipeline, run: Callable[
     assert content(pipeline, "b/1.json", "processed")
 
 
-def test_a_source_that_is_uploaded_before_its_result_is_deleted_keeps_it(
+def test_a_result_is_kept_if_its_source_is_uploaded_before_the_deletion(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.upload("a.json", "b.json")
@@ -297,7 +295,7 @@ def test_a_source_that_is_uploaded_before_its_result_is_deleted_keeps_it(
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_a_source_that_is_uploaded_while_its_result_is_deleted_is_sent_again(
+def test_a_source_uploaded_while_its_result_is_deleted_is_sent_again(
     pipeline: Pipeline, run: Callable[..., Run], key: str
 ) -> None:
     pipeline.upload(key)
@@ -314,7 +312,7 @@ def test_a_source_that_is_uploaded_while_its_result_is_deleted_is_sent_again(
     assert (answer.code, answer.summary["processed"]) == (0, 1)
 
 
-def test_who_stops_removing_orphans_goes_on_later(
+def test_removing_orphans_can_be_resumed(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [f"{n}.json" for n in range(5)]
@@ -361,7 +359,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, module: str, steps: int) -> None
 @pytest.mark.slow
 @pytest.mark.usefixtures("function")
 @pytest.mark.parametrize("number", [1, 2])
-def test_one_and_many(
+def test_messages_use_singular_and_plural(
     pipeline: Pipeline, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def n(noun: str) -> str:

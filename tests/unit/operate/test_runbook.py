@@ -37,13 +37,13 @@ def test_the_runbook_has_a_section_for_every_reason_and_for_no_other() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == rejected
 
 
-def test_the_runbooks_job_is_one_that_s3_takes() -> None:
+def test_s3_accepts_the_runbooks_job() -> None:
     shape = make("s3control").meta.service_model.operation_model("CreateJob").input_shape
     validate_parameters(JOB, shape)
     assert JOB["Operation"]["LambdaInvoke"]["InvocationSchemaVersion"] == "2.0"
 
 
-def test_the_runbooks_inventory_is_one_that_s3_takes_and_audit_reads() -> None:
+def test_s3_accepts_the_runbooks_inventory_and_audit_reads_it() -> None:
     operation = make("s3").meta.service_model.operation_model("PutBucketInventoryConfiguration")
     validate_parameters(INVENTORY, operation.input_shape.members["InventoryConfiguration"])
     assert INVENTORY["IncludedObjectVersions"] == "All"

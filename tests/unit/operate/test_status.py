@@ -39,7 +39,7 @@ def test_status_is_one_screen(pipeline: Pipeline, run: Callable[..., Run], funct
     assert screen["alarms"] == "pipeline-errors"
 
 
-def test_a_file_that_failed_before_its_version_was_known_and_came_through_later_is_one_file(
+def test_a_file_that_failed_and_later_succeeded_counts_once(
     pipeline: Pipeline, run: Callable[..., Run], function: str
 ) -> None:
     lost = a_line("a.json", "failed") | {"level": "ERROR", "version_id": ""}
@@ -49,7 +49,7 @@ def test_a_file_that_failed_before_its_version_was_known_and_came_through_later_
     assert "\nin the last hour  2 files in, 1 out, 0 rejected, 1 failed, 0 gone\n" in run("status").text
 
 
-def test_status_of_a_pipeline_that_was_never_used(run: Callable[..., Run], function: str) -> None:
+def test_status_of_an_unused_pipeline(run: Callable[..., Run], function: str) -> None:
     text = run("status").text
     assert "last processed    none in two weeks" in text
     assert "in the last hour  0 files in, 0 out, 0 rejected, 0 failed, 0 gone" in text
@@ -58,7 +58,7 @@ def test_status_of_a_pipeline_that_was_never_used(run: Callable[..., Run], funct
 
 @pytest.mark.usefixtures("function")
 @pytest.mark.parametrize("hours", [60, 96, 335])
-def test_status_knows_the_last_file_of_two_weeks(pipeline: Pipeline, run: Callable[..., Run], hours: int) -> None:
+def test_status_finds_the_last_file_within_two_weeks(pipeline: Pipeline, run: Callable[..., Run], hours: int) -> None:
     at = time.time() - hours * 3600
     line = {"timestamp": int(at * 1000), "message": json.dumps(a_line("a.json", "processed"))}
     pipeline.logs.put_log_events(logGroupName="group", logStreamName="stream", logEvents=[line])

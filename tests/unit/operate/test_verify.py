@@ -239,7 +239,7 @@ def answer(row: str, trial: Trial, seconds: float = 0.2) -> Answer:
 # --- the whole --------------------------------------------------------------------------------------------------------
 
 
-def test_where_all_is_well_every_row_says_so_and_nothing_is_left(aws: Aws, run: Callable[..., Run]) -> None:
+def test_every_row_of_a_sound_pipeline_passes_and_nothing_is_left(aws: Aws, run: Callable[..., Run]) -> None:
     done = run("verify", "--json")
     *rows, summary = done.lines
     assert {row["row"]: (row["answer"], row["detail"]) for row in rows} == dict.fromkeys(ROWS, ("yes", ""))
@@ -247,7 +247,7 @@ def test_where_all_is_well_every_row_says_so_and_nothing_is_left(aws: Aws, run: 
     assert "Terraform" not in done.text
 
 
-def test_people_get_a_table_with_what_was_asked_and_what_aws_answered(aws: Aws, run: Callable[..., Run]) -> None:
+def test_the_table_for_people_shows_questions_and_answers(aws: Aws, run: Callable[..., Run]) -> None:
     aws.iam.statements = []
     done = run("verify")
     assert done.code == 1
@@ -260,7 +260,7 @@ def test_people_get_a_table_with_what_was_asked_and_what_aws_answered(aws: Aws, 
 
 
 @pytest.mark.parametrize("place", ["on_upload", "plan"])
-def test_ctrl_c_ends_it_and_nothing_is_left(
+def test_ctrl_c_stops_verify_and_nothing_is_left(
     aws: Aws, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     pressed = iter([True])
@@ -279,7 +279,7 @@ def test_ctrl_c_ends_it_and_nothing_is_left(
     assert "Removing what was uploaded." in done.errors
 
 
-def test_who_does_not_wait_for_the_removal_learns_what_is_left(
+def test_interrupting_the_cleanup_reports_where_leftovers_are(
     aws: Aws, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -294,7 +294,7 @@ def test_who_does_not_wait_for_the_removal_learns_what_is_left(
     )
 
 
-def test_a_failure_half_way_leaves_nothing(aws: Aws, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_halfway_leaves_nothing(aws: Aws, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: Any) -> None:
         raise RuntimeError
 
@@ -303,7 +303,7 @@ def test_a_failure_half_way_leaves_nothing(aws: Aws, run: Callable[..., Run], mo
         run("verify")
 
 
-def test_a_row_that_may_not_ask_names_the_permission_and_the_others_go_on(aws: Aws, run: Callable[..., Run]) -> None:
+def test_a_row_without_permission_names_it_and_the_others_continue(aws: Aws, run: Callable[..., Run]) -> None:
     def refused(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "AccessDenied"}}, "SimulatePrincipalPolicy")
 
@@ -314,7 +314,7 @@ def test_a_row_that_may_not_ask_names_the_permission_and_the_others_go_on(aws: A
     assert bad["detail"].endswith("These credentials need the permission iam:SimulatePrincipalPolicy.")
 
 
-def test_of_the_local_aws_only_what_it_cannot_do_is_excused(
+def test_the_local_aws_is_excused_only_for_what_it_cannot_do(
     aws: Aws, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trial, "is_local", True)
@@ -336,13 +336,13 @@ def test_of_the_local_aws_only_what_it_cannot_do_is_excused(
     assert done.code == 1
 
 
-def test_the_local_aws_is_known_by_its_address(aws: Aws, trial: Trial) -> None:
+def test_the_local_aws_is_recognized_by_its_address(aws: Aws, trial: Trial) -> None:
     assert not trial.is_local
     aws.s3.meta = type("Meta", (), {"endpoint_url": "https://127.0.0.1:4566"})
     assert Trial(trial.pipeline, trial.environment, "", 0).is_local
 
 
-def test_the_root_user_of_the_local_aws_is_above_bucket_policies(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
+def test_bucket_policies_do_not_bind_the_root_user_of_the_local_aws(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
     monkeypatch.setattr(Trial, "is_local", True)
     aws.refusal = None
     assert answer("other-key", trial).says == "no"
@@ -354,14 +354,14 @@ def test_the_root_user_of_the_local_aws_is_above_bucket_policies(aws: Aws, trial
 
 
 @pytest.mark.parametrize("row", ["result", "large-result", "overwrite", "rejected", "log", "traces"])
-def test_where_the_notification_is_gone_nothing_comes(aws: Aws, trial: Trial, row: str) -> None:
+def test_without_a_notification_no_result_appears(aws: Aws, trial: Trial, row: str) -> None:
     aws.on_upload = lambda _: None
     said = answer(row, trial)
     assert said.says == "not yet"
     assert said.detail.startswith("waited for the ")
 
 
-def test_a_result_that_holds_more_than_ids_and_names(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
+def test_a_result_with_more_than_ids_and_names(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
     cut_down = lambda_function.cut_down
     monkeypatch.setattr(lambda_function, "cut_down", lambda some: cut_down(some).replace(b'"}', b'","more":"made up"}'))
     assert answer("result", trial) == (
@@ -429,7 +429,7 @@ def rejected_for_something_else(self: Any, *_: Any) -> None:
     self.reason, self.record, self.field = "malformed", None, None
 
 
-def test_a_verdict_on_another_version_is_not_the_one(aws: Aws, trial: Trial) -> None:
+def test_a_verdict_on_another_version_does_not_count(aws: Aws, trial: Trial) -> None:
     def leave_verdict(key: str) -> None:
         metadata = {"source-version-id": "another", "source-etag": "0"}
         body = b'{"reason": "missing_field", "record": 0, "field": "patient_name"}'
@@ -441,7 +441,7 @@ def test_a_verdict_on_another_version_is_not_the_one(aws: Aws, trial: Trial) -> 
 
 
 @pytest.mark.parametrize("row", WRONG_UPLOADS)
-def test_a_bucket_that_takes_wrong_uploads(aws: Aws, trial: Trial, row: str) -> None:
+def test_a_bucket_that_accepts_wrong_uploads(aws: Aws, trial: Trial, row: str) -> None:
     assert answer(row, trial).says == "yes"
     aws.refusal = None
     assert answer(row, trial) == ("no", "the raw bucket takes it; the processed bucket takes it")
@@ -450,13 +450,13 @@ def test_a_bucket_that_takes_wrong_uploads(aws: Aws, trial: Trial, row: str) -> 
 @pytest.mark.parametrize(
     "refusal", [denied("KMS.NotFoundException"), denied(message="not authorized to perform: kms:GenerateDataKey")]
 )
-def test_an_upload_that_is_refused_by_its_key_alone(aws: Aws, trial: Trial, refusal: ClientError) -> None:
+def test_an_upload_that_only_its_key_refuses(aws: Aws, trial: Trial, refusal: ClientError) -> None:
     aws.refusal, code = refusal, refusal.response["Error"]["Code"]
     details = [f"the {role} bucket's policy lets it pass, to fail with {code}" for role in ("raw", "processed")]
     assert answer("other-key", trial) == ("no", "; ".join(details))
 
 
-def test_who_may_not_upload_learns_nothing_about_wrong_uploads(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
+def test_without_permission_to_upload_wrong_uploads_prove_nothing(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
     def refuse_all(**_: Any) -> None:
         raise denied()
 
@@ -499,7 +499,7 @@ class S3Error(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_answer_counts_only_if_it_is_from_s3_and_its_address_is_not_told(pipeline: Pipeline) -> None:
+def test_an_answer_counts_only_if_s3_gave_it_and_its_address_is_not_shown(pipeline: Pipeline) -> None:
     trial = Trial(pipeline.deployed, Environment(FILE, {}), "verify-test", 0)
     with ThreadingHTTPServer(("127.0.0.1", 0), S3Error) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -521,7 +521,7 @@ def test_an_alarm_that_cannot_be_sent(aws: Aws, trial: Trial) -> None:
     assert aws.cloudwatch.states == ["ALARM", "OK"]
 
 
-def test_an_alarm_that_tells_nothing_is_put_back_as_well(aws: Aws, trial: Trial) -> None:
+def test_an_alarm_that_notifies_nobody_is_reset_too(aws: Aws, trial: Trial) -> None:
     before = {"notificationResource": aws.cloudwatch.topic, "actionState": "Succeeded"}
     aws.cloudwatch.history = [{"HistoryData": json.dumps(before)}]
     aws.cloudwatch.state["function-throttles"], aws.cloudwatch.sent = "INSUFFICIENT_DATA", {}
@@ -529,7 +529,7 @@ def test_an_alarm_that_tells_nothing_is_put_back_as_well(aws: Aws, trial: Trial)
     assert aws.cloudwatch.states == ["ALARM", "INSUFFICIENT_DATA"]
 
 
-def test_no_alarm_that_could_be_set_off(aws: Aws, trial: Trial) -> None:
+def test_no_alarm_can_be_set_off(aws: Aws, trial: Trial) -> None:
     aws.cloudwatch.state = dict.fromkeys(aws.cloudwatch.state, "ALARM")
     assert answer("alarm", trial) == ("no answer", "every alarm is on, or its actions are off")
     aws.cloudwatch.state = {}
@@ -544,7 +544,7 @@ def test_a_log_that_quotes_a_patient(aws: Aws, trial: Trial) -> None:
     assert answer("log", trial) == ("no", "the log quotes a patient of the file")
 
 
-def test_metrics_that_do_not_arrive_and_ones_whose_name_nobody_may_read(aws: Aws, trial: Trial) -> None:
+def test_metrics_that_do_not_arrive_or_whose_names_may_not_be_read(aws: Aws, trial: Trial) -> None:
     assert answer("metrics", trial).says == "yes"
     aws.cloudwatch.counted = []
     assert answer("metrics", trial) == ("not yet", "waited for FilesProcessed to count this run's files")
@@ -635,7 +635,7 @@ def test_a_plan_that_cannot_be_made(aws: Aws, trial: Trial, monkeypatch: Any) ->
 # --- cleaning up ------------------------------------------------------------------------------------------------------
 
 
-def test_what_comes_late_is_removed_too(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
+def test_late_results_are_removed_too(aws: Aws, trial: Trial, monkeypatch: Any) -> None:
     answer("result", trial)
     late = iter([True])
 
@@ -649,7 +649,7 @@ def test_what_comes_late_is_removed_too(aws: Aws, trial: Trial, monkeypatch: Any
     assert list(late) == []  # and the test has seen what it is about
 
 
-def test_what_is_locked_stays_hidden_and_it_is_said_until_when(
+def test_locked_versions_stay_hidden_and_are_reported_with_their_retention(
     aws: Aws, trial: Trial, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer("result", trial)
@@ -679,7 +679,7 @@ def test_what_is_locked_stays_hidden_and_it_is_said_until_when(
     del aws.s3.delete_object
 
 
-def test_what_cannot_be_removed_is_said_and_fails_the_run(
+def test_leftovers_that_cannot_be_removed_are_reported_and_fail_the_run(
     aws: Aws, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "CLAIMS", (ROWS["network"],))
@@ -696,7 +696,7 @@ def test_what_cannot_be_removed_is_said_and_fails_the_run(
     assert done.errors.count("These credentials need the permission s3:ListBucketVersions.") == 3
 
 
-def test_the_runbook_has_each_row_and_where_to_read_on() -> None:
+def test_the_runbook_explains_each_row_and_where_to_read_on() -> None:
     runbook = (
         (ROOT / "docs/operations.md").read_text().partition("\n## After the first deploy\n")[2].partition("\n## ")[0]
     )
