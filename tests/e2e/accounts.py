@@ -52,7 +52,7 @@ SETTINGS = {
 
 
 def fresh_copy(folder: Path, *, installed: bool = True) -> Path:
-    """Return a copy of this repository as a clone has it, with settings that the tests know: a fork has its own.
+    """Return a copy of this repository as a clone has it, with the tests' settings in place of a fork's own.
 
     installed: with packages for the commands and for the function, as after a first command.
     """
@@ -111,7 +111,7 @@ class Account:
         return wait_for(f"the sample in {processed}", records)
 
     def process_sample(self) -> dict[str, Any]:
-        """Upload the sample wherever it is not yet; return what comes out, by processed bucket."""
+        """Upload the sample wherever it is missing; return its results by processed bucket."""
         s3 = self.client("s3")
         for raw, _ in self.pipelines():
             if not s3.list_objects_v2(Bucket=raw, Prefix=SAMPLE)["KeyCount"]:
@@ -171,7 +171,7 @@ class Clone:
         return output
 
     def refused(self, *arguments: str, **environment: str) -> str:
-        """Run ./deploy.sh, which must fail; return the last line of what it says, the cause with the remedy."""
+        """Run ./deploy.sh, which must fail; return the last line of its errors: cause and remedy."""
         status, output, errors = self.end(self.start(*arguments, **environment))
         assert status == 1, output[-4000:]
         last = errors.splitlines()[-1]

@@ -36,7 +36,7 @@ def variables(aws: LocalAws, environments: Mapping[str, object]) -> str:
 
 
 def changes(aws: LocalAws, *arguments: str) -> tuple[Path, dict[str, list[str]]]:
-    """Plan; return the saved plan and what it does to each resource that it touches."""
+    """Plan; return the saved plan and its actions on each resource that it changes."""
     plan = aws.folder / "test.tfplan"
     terraform(aws, "plan", "-input=false", f"-out={plan}", *arguments)
     planned = json.loads(terraform(aws, "show", "-json", str(plan)).stdout).get("resource_changes", [])
@@ -45,5 +45,5 @@ def changes(aws: LocalAws, *arguments: str) -> tuple[Path, dict[str, list[str]]]
 
 
 def is_false_drift(address: str) -> bool:
-    """Return whether the local AWS leaves out, when asked, what it was told of this resource."""
+    """Return whether the local AWS does not return every setting of this resource."""
     return ".aws_cloudwatch_metric_alarm." in address

@@ -16,7 +16,7 @@ def policy_for(pipeline: Pipeline, person: str) -> str:
 def user(
     pipeline: Pipeline, action: str = "sts:GetCallerIdentity", called: str = "somebody"
 ) -> Iterator[dict[str, str]]:
-    """Make a user, who may do what everybody may, or an action; yield the environment of a shell of theirs."""
+    """Make a user with one permission, by default one that everybody has; yield the environment of their shell."""
     name, policy = {"UserName": called}, {"PolicyName": "action"}
     statement = {"Effect": "Allow", "Action": action, "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -33,7 +33,7 @@ def user(
 
 @contextlib.contextmanager
 def holder(pipeline: Pipeline, person: str) -> Iterator[dict[str, str]]:
-    """Make a user with the policy for such a person besides; yield the environment of a shell of theirs."""
+    """Make a user who also has the policy for such a person; yield the environment of their shell."""
     attachment = {"UserName": person, "PolicyArn": policy_for(pipeline, person)}
     with user(pipeline, called=person) as environment:
         pipeline.iam.attach_user_policy(**attachment)

@@ -1,7 +1,7 @@
 """One local AWS for most end-to-end tests, set up by the documented command.
 
-The first tests bring up dev; what follows works on dev, in direct mode, and on prod, in queue mode, in one state. Files
-with accounts of their own run beside them.
+The first tests bring up dev; those that follow work on dev, in direct mode, and on prod, in queue mode, in one state.
+Files with accounts of their own run beside them.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ def trap() -> Iterator[Trap]:
 
 @pytest.fixture(scope="session")
 def misleading_environment(trap: Trap, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What a caller with a real account may have set; here it all leads into the trap."""
+    """Variables that a caller with a real account may have set; all of them lead into the trap."""
     config = tmp_path_factory.mktemp("aws") / "config"
     config.write_text(
         f"[profile prod]\nendpoint_url = {trap.url}\naws_access_key_id = AKIAREAL\naws_secret_access_key = real\n"
@@ -149,8 +149,8 @@ def pipeline(both: dict[str, Pipeline], request: pytest.FixtureRequest) -> Pipel
 def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
     """Let a failed message come back after a second, not after six times the function's timeout.
 
-    On a busy machine it comes back, and is moved to the dead-letter queue, while slow attempts are still at work: what
-    these log is there later than the message.
+    On a busy machine it comes back, and is moved to the dead-letter queue, while slow attempts are still running: their
+    log lines arrive after the message.
     """
     url, name = pipeline.outputs["ingestion_queue_url"], "VisibilityTimeout"
     before = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name]
@@ -182,7 +182,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into the order of ACCOUNTS, which has to know every file."""
+    """Put the tests into the order of ACCOUNTS, which must list every file."""
     if differ := set(HERE.glob("test_*.py")) ^ PLACES.keys():
         names = ", ".join(sorted(path.name for path in differ))
         raise pytest.UsageError(f"ACCOUNTS in tests/e2e/conftest.py and the files beside it differ in: {names}")

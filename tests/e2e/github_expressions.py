@@ -1,4 +1,4 @@
-"""An interpreter of the expressions in workflows, as far as those of this repository need one."""
+"""An interpreter of the expressions in workflows, as far as this repository uses them."""
 
 import re
 from collections.abc import Mapping

@@ -35,7 +35,7 @@ class Run:
 
 @dataclass
 class Runner:
-    """What GitHub's runner does with a job, as far as these workflows need it.
+    """GitHub's runner, as far as these workflows need it.
 
     The actions from the marketplace are not run: this machine has Python and Terraform, and where the workflow takes
     credentials the commands get those of the local AWS, otherwise none.
@@ -121,7 +121,7 @@ class Runner:
 
 
 def credentials(inputs: Context) -> dict[str, str] | None:
-    """Return what the set-up hands to the action that takes credentials, or None when it is not called."""
+    """Return the inputs of the action that takes credentials, or None when the set-up does not call it."""
     (step,) = [step for step in SETUP["runs"]["steps"] if "configure-aws-credentials" in step["uses"]]
     if not value(step["if"], inputs):
         return None
@@ -147,7 +147,7 @@ class Pushed:
 
 @contextlib.contextmanager
 def push(folder: Path) -> Iterator[Pushed]:
-    """Fork the repository, set the two secrets and push to main; go on meanwhile, as Terraform mostly waits."""
+    """Fork the repository, set the two secrets and push to main. The jobs run in the background."""
     with empty_account() as account, ThreadPoolExecutor() as pool:
         runner = Runner(account, fresh_copy(folder))
         jobs = runner.jobs("deploy", TWO_SECRETS)

@@ -1,4 +1,4 @@
-"""A deployed pipeline, seen from outside: upload to it, wait for what comes of that, and change what surrounds it."""
+"""A deployed pipeline, seen from outside: upload to it, wait for the outcome, and change its surroundings."""
 
 import contextlib
 import json
@@ -85,7 +85,7 @@ class Pipeline:
         return wait_for(f"the verdict on {key}", on_version)
 
     def depth(self, queue: str = "ingestion_queue_url") -> int:
-        """Return how many messages are in a queue, or out of it and not yet processed."""
+        """Return how many messages are in a queue or in flight."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)
@@ -126,7 +126,7 @@ def without(pipeline: Pipeline, action: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def inbox(pipeline: Pipeline, topic: str) -> Iterator[Callable[[], list[Any]]]:
-    """Subscribe a queue to a topic, as an e-mail address would be; yield what takes the messages that are there."""
+    """Subscribe a queue to a topic, as an e-mail address would be; yield a function that takes its messages."""
     url = pipeline.sqs.create_queue(QueueName=f"inbox-of-{topic.rpartition(':')[2]}")["QueueUrl"]
     arn = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}

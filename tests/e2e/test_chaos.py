@@ -2,8 +2,8 @@
 
 Files are uploaded, overwritten and deleted, some of them bad, while notifications come late, out of order and twice,
 calls to S3 fail, function processes are killed, and new versions of the function are deployed. One environment keeps
-the results of older versions when the newest one is bad or deleted, the other removes them. Afterwards the commands of
-an operator have to agree with what this test knows by itself, and to bring everything in order.
+the results of older versions when the newest one is bad or deleted, the other removes them. Afterwards the operator's
+commands must agree with the test's own record, and put everything in order.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def digest(records: list[dict[str, str]]) -> str:
 
 @dataclass
 class Storm:
-    """What was done to the raw objects of an environment: this test's own knowledge, apart from any listing or log."""
+    """The test's own record of what was done to the raw objects of an environment, independent of listings and logs."""
 
     pipeline: Pipeline
     uploads: dict[str, list[Upload]] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class Storm:
         return {key for key, uploads in self.uploads.items() if not uploads[-1].records} - self.deleted
 
     def expect(self, unlucky: Collection[str] = ()) -> dict[str, str]:
-        """Check every result; return what an audit has to say of each key that is not processed, unlucky ones aside."""
+        """Check every result; return the state of each key that an audit must report, apart from unlucky ones."""
         states = {}
         for key, uploads in self.uploads.items():
             result = self.pipeline.result(key)
@@ -188,7 +188,7 @@ class Storm:
 
 @pytest.fixture
 def unruly(both: dict[str, Pipeline], aws: LocalAws) -> Iterator[LocalAws]:
-    """Put the emulator that fails in the place of the orderly one, for as long as a test lasts."""
+    """Replace the emulator by one that fails, for as long as a test lasts."""
     # What is in work when the emulator stops is not seen again before the visibility timeout, of half an hour.
     wait_for("the queues to be empty", lambda: are_empty(both))
     for program in (ROOT / "tests/e2e/unruly_emulator.py", EMULATOR):
@@ -296,13 +296,13 @@ def test_nothing_is_lost_whatever_goes_wrong(both: dict[str, Pipeline], unruly: 
 
 
 def failed(storm: Storm) -> Counter[str]:
-    """Return how many failed events there are about each key, as ./deploy.sh failures tells."""
+    """Return how many failed events there are about each key, according to ./deploy.sh failures."""
     lines = answer(storm.pipeline, "failures")[1][:-1]
     return Counter({line["key"]: line["messages"] for line in lines if line["state"] == "failed"})
 
 
 def rejected(storm: Storm) -> set[str]:
-    """Return the rejected keys, as ./deploy.sh failures tells."""
+    """Return the rejected keys, according to ./deploy.sh failures."""
     return {line["key"] for line in answer(storm.pipeline, "failures")[1][:-1] if line["state"] == "rejected"}
 
 

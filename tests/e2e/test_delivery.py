@@ -1,4 +1,4 @@
-"""Deploys that are interrupted or meet each other, in an account that is empty at first. One story, in order."""
+"""Interrupted and concurrent deploys, in an account that is empty at first. One story, in order."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ STALE = r"error: the plan for \w+ is out of date, .* \./deploy\.sh (?:deploy|pla
 
 @pytest.fixture(scope="module")
 def first_deploys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[tuple[Clone, int, str]]]]:
-    """Deploy dev from two clones at once to an empty account, beside the tests that go on: Terraform mostly waits."""
+    """Deploy dev from two clones at once to an empty account, while other tests run: Terraform mostly waits."""
     with empty_account() as account, ThreadPoolExecutor() as pool:
         clones = [Clone(tmp_path_factory.mktemp("first"), account) for _ in range(2)]
 

@@ -1,6 +1,6 @@
-"""bootstrap, and the roles that it makes for GitHub: what their tokens open, and what stays closed.
+"""bootstrap and the roles that it makes for GitHub: which tokens can assume them, and what each may and may not do.
 
-It has a local AWS of its own, in which nothing is there at first.
+The account is a local AWS of its own that is empty at first.
 """
 
 import base64
@@ -36,7 +36,7 @@ def token(subject: str, audience: str = AWS, ref: str = BRANCH) -> str:
 
 @dataclass
 class Caller:
-    """Somebody in the account: the administrator, or a workflow that has taken on a role."""
+    """Somebody in the account: the administrator, or a workflow that has assumed a role."""
 
     aws: LocalAws
     credentials: dict[str, str]
@@ -88,7 +88,7 @@ def test_an_existing_oidc_provider_is_reported_with_the_setting_for_it(clone: Cl
 
 
 def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = AWS, ref: str = BRANCH) -> Caller:
-    """Take on a role with a token, as a workflow does. Raises ClientError when it is refused."""
+    """Assume a role with a token, as a workflow does. Raises ClientError when it is refused."""
     answer = bootstrapped.client("sts").assume_role_with_web_identity(
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{PROJECT}-github-{role}",
         RoleSessionName="workflow",
@@ -104,7 +104,7 @@ def workflow(bootstrapped: Caller, role: str, subject: str, audience: str = AWS,
 
 @pytest.fixture(scope="module")
 def deployer(clone: Clone, bootstrapped: Caller) -> Caller:
-    """Take on dev's apply role, and deploy dev from scratch with it."""
+    """Assume dev's apply role and deploy dev from scratch with it."""
     deployer = workflow(bootstrapped, "dev-apply", DEV)
     assert "The smoke test passed" in clone.run("deploy", "dev", **deployer.credentials)
     return deployer
@@ -124,7 +124,7 @@ def pipeline(clone: Clone, deployer: Caller) -> dict[str, str]:
 
 
 def refused(call: Callable[[], object]) -> bool:
-    """Return whether a call is refused for want of permission. Raises what else is wrong with it."""
+    """Return whether a call is denied. Raises any other error."""
     try:
         call()
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""A patient asks what there is of them and to delete it; afterwards nothing is, and only that was permitted."""
+"""find and erase with the policy for an eraser: no version holds the patient afterwards, and all else is untouched."""
 
 import json
 from pathlib import Path

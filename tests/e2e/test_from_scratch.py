@@ -1,4 +1,4 @@
-"""Both environments, from nothing, in an empty account: how long that takes is printed, not judged."""
+"""Both environments deployed into an empty account. The time that it takes is printed, not asserted."""
 
 import json
 import subprocess

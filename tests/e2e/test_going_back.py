@@ -1,4 +1,4 @@
-"""What deploy.sh deletes only when told to, and how it takes back what was deployed. One story, in order."""
+"""deploy.sh deletes data only with consent, and rolls back what was deployed. One story, in order."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""The private network by hand, with Terraform alone: it comes, the function works in it, and it goes.
+"""The private network by hand, with Terraform alone: the function joins it, works in it and leaves it.
 
-What deploy.sh adds to that is in test_going_back.py.
+test_going_back.py does the same with deploy.sh.
 """
 
 from collections.abc import Mapping

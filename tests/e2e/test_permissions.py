@@ -1,4 +1,4 @@
-"""The permissions, the layer and the role that are deployed are the ones in force: without one, the pipeline fails."""
+"""The deployed permissions, layer and role are the ones in force: the pipeline fails without any of them."""
 
 import json
 import select
@@ -128,7 +128,7 @@ def test_without_the_layer_the_function_fails(dev: Pipeline) -> None:
 
 @contextmanager
 def breaking_relay(aws: LocalAws, after_bytes: int) -> Iterator[str]:
-    """Return the address of a way to the local AWS where every connection breaks after so many bytes of answers."""
+    """Relay to the local AWS, breaking every connection after so many bytes of answers; yield the address."""
 
     class Connection(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -185,7 +185,7 @@ def aws_s3(aws: LocalAws, caller: dict[str, str], *arguments: str) -> subprocess
 
 
 def is_refused(run: subprocess.CompletedProcess[str]) -> bool:
-    """Return whether a call was refused for want of permission; a HEAD says only its status."""
+    """Return whether a call was denied; the answer to a HEAD holds only its status."""
     return run.returncode != 0 and ("AccessDenied" in run.stderr or "(403)" in run.stderr)
 
 

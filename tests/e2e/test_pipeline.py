@@ -89,7 +89,7 @@ def test_the_result_of_an_older_version_is_kept_or_removed_as_configured(pipelin
 
 @pytest.fixture
 def administrator(pipeline: Pipeline) -> Any:
-    """A session of an IAM user who may do anything, as bucket policies do not bind the local AWS's root."""
+    """A session of an IAM user who may do anything: bucket policies do not bind the local AWS's root user."""
     with user(pipeline, "*") as somebody:
         yield boto3.Session(somebody["AWS_ACCESS_KEY_ID"], somebody["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
 

@@ -68,7 +68,7 @@ Followed = Callable[[str], tuple[Account, list[str]]]
 
 @pytest.fixture(scope="module")
 def followed(pushed: Pushed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
-    """Follow the ways side by side, with the push that is under way: nearly all of the time Terraform waits."""
+    """Follow the ways side by side, while the push runs: Terraform mostly waits."""
     ways = ("By deploy.sh", "By hand")
     folders = {way: tmp_path_factory.mktemp("clone") for way in ways}
     with empty_account() as one, empty_account() as other, ThreadPoolExecutor() as pool:
@@ -97,7 +97,7 @@ def test_by_hand(followed: Followed) -> None:
 
 
 def test_by_github(pushed: Pushed) -> None:
-    """What the README tells to set is what the workflow reads; what a push then does is done here."""
+    """The workflow reads every setting that the README names, and a push with them deploys."""
     text = section("By GitHub", in_part=PART)
     assert ".github/workflows/deploy.yml" in text
     assert f"`{WORKFLOWS['deploy'][True]['push']['branches'][0]}`" in text

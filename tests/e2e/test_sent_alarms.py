@@ -1,4 +1,4 @@
-"""Every alarm on one metric goes off and calms down, and alarms and dashboard look at what the function writes."""
+"""Every alarm on one metric fires and recovers, and alarms and dashboard watch metrics that the function writes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ from waiting import wait_for
 
 @pytest.fixture(scope="module")
 def sent(dev: Pipeline) -> Iterator[Callable[[], list[Any]]]:
-    """Return what takes what the topic sends."""
+    """Return a function that takes the topic's messages."""
     with inbox(dev, dev.outputs["alarm_topic_arn"]) as take:
         yield take
 
 
 def await_notification(sent: Callable[[], list[Any]], name: str, state: str) -> None:
-    """Wait until the topic tells that this alarm has this state; what it tells of others meanwhile does not matter."""
+    """Wait until the topic reports this alarm in this state, whatever it reports of others meanwhile."""
     wait_for(
         f"the notification that {name} is {state}",
         lambda: (name, state) in [(text["AlarmName"], text["NewStateValue"]) for text in sent()],
@@ -83,7 +83,7 @@ def written(dev: Pipeline) -> set[Series]:
 
 
 def watched(resources: list[dict[str, Any]]) -> set[Series]:
-    """Return the metrics that alarms and dashboard of a plan look at."""
+    """Return the metrics that alarms and dashboard of a plan watch."""
     found: set[Series] = set()
     for resource in resources:
         values = resource["change"]["after"]

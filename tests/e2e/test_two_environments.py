@@ -1,4 +1,4 @@
-"""dev and prod in one state at once, plans without changes, and a destroy that leaves nothing. Runs last."""
+"""dev and prod in one state: plans are empty, the role has no unused permission, and destroy leaves nothing."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def actions(policy: dict[str, Any]) -> set[str]:
 
 
 def test_the_role_has_no_permission_that_it_does_not_use(both: dict[str, Pipeline], aws: LocalAws) -> None:
-    """Compare with the calls of all tests before: it needs the whole suite."""
+    """Compares the role with the calls of all tests before, so it needs the whole suite."""
     plan, _ = changes(aws, variables(aws, BOTH | {"dev": PRIVATE}))  # which needs the most
     allowed = {
         action

@@ -1,4 +1,4 @@
-"""The workflows: who gets which credentials, in which order things happen, and every command run on the local AWS."""
+"""The workflows: which job gets which credentials, in which order, and every command run on the local AWS."""
 
 import json
 import re
@@ -223,7 +223,7 @@ def github() -> Iterator[GitHub]:
 
 @pytest.fixture(scope="module")
 def prod(pushed: Pushed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[Run]]:
-    """Deploy prod where it is switched on, while the tests go on with dev: Terraform mostly waits."""
+    """Deploy prod where it is enabled, while other tests work on dev: Terraform mostly waits."""
     assert pushed.runs["deploy-dev"].status == 0, pushed.runs["deploy-dev"].output
     runner = Runner(pushed.account, fresh_copy(tmp_path_factory.mktemp("prod")))
     with ThreadPoolExecutor() as pool:

@@ -1,7 +1,7 @@
 """The emulator on a bad day, for tests/e2e/test_chaos.py. LocalAws starts it in the emulator's place.
 
 What a function asks of S3 comes late or fails now and then: throttled, broken, cut off in the middle of the answer, or
-carried out and never answered. Notifications come late, so out of order, and some twice. /chaos tells what was done so
+carried out and never answered. Notifications come late, so out of order, and some twice. /chaos reports the faults so
 far, and how many events are still on their way to a function.
 
 A function process that dies takes no other one with it, unlike in the emulator as it is, and there are no more of them

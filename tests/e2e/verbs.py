@@ -22,7 +22,7 @@ def run(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.C
 
 
 def answer(pipeline: Pipeline, verb: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Run a verb with --json; return its exit code and what it says."""
+    """Run a verb with --json; return its exit code and its lines."""
     done = run(pipeline, verb, "--json", *options)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     assert done.stdout, done.stderr

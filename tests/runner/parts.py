@@ -54,7 +54,7 @@ class Part:
         return LOGS / f"{self.name}.xml"
 
     def with_options(self, options: list[str]) -> Part:
-        """Return the part with options of pytest. Some of the tests alone cover less than all of them have to."""
+        """Return the part with options of pytest. A selection of tests is not held to the coverage of all."""
         if not self.is_pytest:
             return self
         (command,) = self.commands
@@ -68,7 +68,7 @@ def by_name(*parts: Part) -> dict[str, Part]:
 
 
 def side_by_side(*commands: str) -> str:
-    """Return a shell command that runs some at the same time, and prints what one says after what another says."""
+    """Return a shell command that runs some at the same time, and prints the output of each in turn."""
     logs = [f'"$logs/{number}"' for number in range(len(commands))]
     start = [f"{{ {command}; }} > {log} 2>&1 & pids+=($!)" for command, log in zip(commands, logs, strict=True)]
     end = [f'wait "${{pids[{number}]}}" || failed=1; cat {log}' for number, log in enumerate(logs)]

@@ -51,7 +51,7 @@ SLOWEST = 10
 
 
 def usage() -> str:
-    """Return what there is."""
+    """Return the text of help."""
     return "\n".join(
         [
             "usage: ./tests/run.sh                         every part that is not marked with *",
@@ -109,7 +109,7 @@ class Run:
 
     @property
     def seconds(self) -> int:
-        """For how long it has been running."""
+        """How long it has been running."""
         return round(time.monotonic() - self.began)
 
     def progress(self) -> str:
@@ -119,7 +119,7 @@ class Run:
         return f"{self.name} {self.seconds} s{f' {percent[-1]}' if percent else ''}"
 
     def show(self) -> bool:
-        """Print how it has ended, and, unless all is well and somebody is watching, what it printed."""
+        """Print how it ended, and its output unless it passed on a terminal."""
         passed = self.process.returncode == 0
         if self.log:
             said = self.log.read_text(errors="replace").rstrip()
@@ -158,7 +158,7 @@ def run_all(parts: Mapping[str, Part]) -> list[str]:
 
 
 class Status:
-    """What runs: a line at the bottom of a terminal, and elsewhere a line a minute."""
+    """The running parts: a line at the bottom of a terminal, elsewhere a line a minute."""
 
     def __init__(self) -> None:
         self._shown = time.monotonic()
@@ -190,7 +190,7 @@ def slowest(parts: Mapping[str, Part]) -> list[tuple[float, str]]:
 
 
 def prepare(parts: Mapping[str, Part]) -> None:
-    """Install what the parts need, and keep from them what the caller has set. Raises Refused."""
+    """Install what the parts need, and hide the caller's settings from them. Raises Refused."""
     # Whatever the caller's settings, tests must not find a real account, nor write into the summary of a run on GitHub.
     for name in [name for name in os.environ if name.startswith("AWS_") or name == "GITHUB_STEP_SUMMARY"]:
         del os.environ[name]
@@ -238,9 +238,9 @@ def attached() -> Iterator[None]:
 
 
 def end_leftovers(folder: Path) -> None:
-    """End, with their process groups, what tests have left running, and say so; known by a folder in its PATH.
+    """Kill the process groups of leftovers of the tests, recognized by a folder in their PATH, and report them.
 
-    Linux only: elsewhere, what an interrupted run leaves is found by hand.
+    Linux only: elsewhere, leftovers of an interrupted run have to be found by hand.
     """
     for environment in Path("/proc").glob("[0-9]*/environ"):
         pid = int(environment.parent.name)

@@ -1,4 +1,4 @@
-"""What a deploy that died had made is found; what AWS does not tell is not guessed."""
+"""Resources that a killed deploy had made are found; a refused lookup is reported, not guessed."""
 
 import io
 import json

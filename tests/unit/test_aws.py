@@ -1,4 +1,4 @@
-"""Who a run is, and what Terraform is handed of that: real profile files, and a server that answers as AWS does."""
+"""A run's credentials and the keys that Terraform gets: real profile files, and a server that answers as AWS does."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def server() -> Iterator[Aws]:
 
 @pytest.fixture(autouse=True)
 def home(server: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person without any settings of AWS, but for where the server is."""
+    """A person without AWS settings apart from the server's address."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "GITHUB_")):
             monkeypatch.delenv(name)
@@ -208,7 +208,7 @@ def start_session(command: list[str], stdin: int) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, dict[str, str]]:
-    """Return who Python was, and what Terraform was handed."""
+    """Return Python's identity and the environment that Terraform got."""
     output, errors = process.communicate()
     assert (process.returncode, errors) == (0, "")
     arn, handed = json.loads(output)
@@ -216,7 +216,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, dict[str, str]]:
 
 
 def refused(process: subprocess.Popen[str]) -> str:
-    """Return the one line that it ended with."""
+    """Return the one line of its refusal."""
     output, errors = process.communicate()
     assert (process.returncode, output) == (1, "")
     (line,) = errors.splitlines()

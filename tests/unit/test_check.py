@@ -1,4 +1,4 @@
-"""./deploy.sh check: the handler's verdict on a file, the place of the fault, and nothing of what is in the file."""
+"""./deploy.sh check: the handler's verdict on a file, the location of the fault, and none of the file's content."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def place(before: str) -> str:
-    """The place after a text, as people count."""
+    """The position after a text, as people count it."""
     shown = before.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     line, column = shown.count("\n") + 1, len(shown.rpartition("\n")[2]) + 1
     return f"line {line} column {column} (byte {len(encoded(before))})"

@@ -1,4 +1,4 @@
-"""Bad use of the commands is answered in one line with cause and remedy, before anything happens."""
+"""Wrong use of the commands is refused in one line with cause and remedy, before anything happens."""
 
 import importlib
 import os
@@ -51,7 +51,7 @@ def run(*command: str, path: Path | None = None, **environment: str) -> subproce
 
 
 def refusal(*command: str, path: Path | None = None, **environment: str) -> str:
-    """Return the one line that a command refuses with."""
+    """Return the one line of a command's refusal."""
     result = run(*command, path=path, **environment)
     assert result.returncode == 1
     assert result.stdout == ""

@@ -1,4 +1,4 @@
-"""What the verbs that change something ask, refuse and leave undone, without Terraform: a double stands in for it."""
+"""The verbs that change something: what they ask and refuse. A double stands in for Terraform."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ BUCKET = {"address": "aws_s3_bucket.this", "type": "aws_s3_bucket", "change": {"
 
 
 class Double(Terraform):
-    """Notes what it is asked to do, and plans what the test says."""
+    """Records its calls, and plans what the test says."""
 
     done: list[str] = []  # noqa: RUF012 - of the test
     planned: dict[str, Any] = {}  # noqa: RUF012
@@ -45,7 +45,7 @@ class Double(Terraform):
 
 @pytest.fixture
 def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What Terraform is asked to do for dev, whose state bucket is there and bootstrapped."""
+    """The calls of Terraform for dev, whose state bucket exists and is bootstrapped."""
     monkeypatch.setenv("TF_DATA_DIR", str(tmp_path / ".terraform"))
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(deploy, "Terraform", Double)

@@ -1,4 +1,4 @@
-"""What a run works on: what the files of an environment say, and everything else that Terraform would listen to."""
+"""An environment: its files are the only settings, and anything else that Terraform would read is refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What GitHub tells of a repository before roles are made for it, and what loads before anything is done."""
+"""The lookup of a repository on GitHub before roles are made for it, and the modules that help and refusals load."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
 
 
 def note(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what is said of a repository that is not refused."""
+    """Return the note about a repository that is not refused."""
     check_subjects(SETTINGS, RETRY)
     output, errors = capsys.readouterr()
     assert output == ""

@@ -1,4 +1,4 @@
-"""A clone has the same bytes everywhere, also where git is set to turn line ends into those of Windows."""
+"""A clone has the same bytes everywhere, even if git is set to convert line ends to those of Windows."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a plan's summary says, what a plan may not delete unasked, and whose variables it was made with."""
+"""A plan: its summary, what it may not delete without consent, and the variables that it was made with."""
 
 from pathlib import Path
 from typing import Any

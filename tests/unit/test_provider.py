@@ -115,7 +115,7 @@ def await_idle(pool: Providers, name: str) -> None:
 
 
 def attached(pool: Providers, **settings: str) -> str:
-    """Have a provider, and give it back; return which it was."""
+    """Borrow a provider and return it to the pool; return its name."""
     connection, answer = connect(pool, **settings)
     name = answer["TF_REATTACH_PROVIDERS"]
     connection.close()

@@ -109,7 +109,7 @@ def test_leftovers_of_an_earlier_version_do_not_matter(index: Path) -> None:
 
 
 def settings_of_a_user(index: Path) -> dict[str, str]:
-    """Settings of pip with which what the project needs would end up elsewhere, or not at all."""
+    """pip settings that would put the project's packages elsewhere, or prevent their installation."""
     elsewhere, constraints = str(index.parent / "elsewhere"), index / "constraints.txt"
     constraints.write_text("base>1\n")
     return {

@@ -1,4 +1,4 @@
-"""./tests/run.sh: what its command line means, what it says of a run, and that an interrupted one leaves nothing."""
+"""./tests/run.sh: its command line, its report, and that an interrupted run leaves nothing."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def s3(server: tuple[str, int]) -> Any:
 
 
 def hidden(text: str) -> None:
-    """There is nothing of a file in a text."""
+    """Assert that a text holds nothing of a file."""
     assert text
     for word in (*NAME.split(), ID, "Zygomycosis"):
         assert word not in text

@@ -25,7 +25,7 @@ def run() -> None:
 
 @pytest.fixture
 def pipeline(s3: Any) -> Iterator[Callable[[int, list[dict[str, Any]]], None]]:
-    """Return what lets a pipeline answer, once it has seen so many uploads, with these records."""
+    """Return a function that lets the pipeline answer with records after so many uploads."""
     threads, stopped = [], threading.Event()
 
     def answer(after: int, records: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The state bucket: whether it is there, whose it is, and whether bootstrap has come to its end."""
+"""The state bucket: whether it exists, who owns it, and whether bootstrap is complete."""
 
 import io
 import json

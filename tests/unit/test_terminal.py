@@ -61,7 +61,7 @@ def test_a_pause_ends_wherever_a_signal_arrives() -> None:
 
 
 class Screen(io.StringIO):
-    """A terminal that tells when a text has been shown."""
+    """A terminal that signals when a text has been shown."""
 
     def __init__(self, awaited: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How Terraform is called: what it may listen to, what its errors are taken for, and how it is told to stop."""
+"""How Terraform is called: the settings that it gets, the meaning of its errors, and how it is stopped."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ NOT_COUNTED = (
 
 
 class Nobody:
-    """An account whose calls Terraform is not going to make."""
+    """An account that Terraform never calls."""
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)
@@ -82,7 +82,7 @@ def on(target: str, folder: Path, **more: Any) -> Terraform:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose terraform does what the file do.py in it says, and a mirror, so that nothing is downloaded."""
+    """A folder whose terraform runs the file do.py beside it, and a mirror, so that nothing is downloaded."""
     program = tmp_path / "terraform"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path / "do.py"} "$@"\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What the project's own texts say: what they show comes out, and what they tell to type is about one environment."""
+"""The project's own texts: the results that they show are real, and their commands name the environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SUFFIXES = (".hcl", ".md", ".tf", ".tfvars", ".yml")  # and .py in scripts/
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Yield path and content of every committed file that tells people what to type."""
+    """Yield path and content of every committed file with commands for people."""
     for folder, folders, files in ROOT.walk():
         folders[:] = [name for name in folders if name == ".github" or not name.startswith((".", "_", "build"))]
         for file in (folder / name for name in files):

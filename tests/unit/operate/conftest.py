@@ -66,7 +66,7 @@ def signals() -> Iterator[None]:
 def run(
     pipeline: Pipeline, signals: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Run]:
-    """Run the command line, which finds the pipeline whatever environment it names."""
+    """Run the command line, which finds the pipeline under any environment's name."""
 
     opened: list[ledger.Ledger] = []
     make_ledger = ledger.Ledger.__init__

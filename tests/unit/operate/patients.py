@@ -1,4 +1,4 @@
-"""Ids of patients who ask: files that hold them in every way that JSON knows, and the file that the verbs read."""
+"""IDs of patients, and files of records that hold them in every form that JSON allows."""
 
 from __future__ import annotations
 

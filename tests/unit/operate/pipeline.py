@@ -59,7 +59,7 @@ def make(service: str) -> Any:
 
 
 def outputs(ingestion: str, dead_letter: str) -> dict[str, Any]:
-    """What Terraform says of a pipeline with these queues."""
+    """Terraform's outputs for a pipeline with these queues."""
     return {
         "raw_data_bucket_name": "raw",
         "processed_data_bucket_name": "processed",
@@ -77,7 +77,7 @@ def outputs(ingestion: str, dead_letter: str) -> dict[str, Any]:
 
 
 class Pipeline:
-    """A pipeline whose events this class carries, to the real function, as Lambda would."""
+    """A pipeline that invokes the real function with its events, as Lambda would."""
 
     def __init__(self, s3: Any, log: io.StringIO) -> None:
         self.s3, self.sqs, self.logs = s3, make("sqs"), make("logs")
@@ -182,7 +182,7 @@ class Client:
 
 
 class Run:
-    """What a command answered."""
+    """A command's exit code and output."""
 
     def __init__(self, code: int, output: Any) -> None:
         self.code, self.text, self.errors = code, output.out, output.err
@@ -221,7 +221,7 @@ def refuse(client: Any, service: str, call: str, code: str, status: int = 403) -
 
 
 def stop_sending_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
-    """Let somebody press Ctrl-C when so many calls have sent events."""
+    """Interrupt the run once so many calls have sent events."""
     left = iter(range(calls - 1))
 
     def send(*arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What waits in a queue."""
+"""The messages in a queue."""
 
 import json
 from typing import Any

@@ -33,7 +33,7 @@ def start(
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], stop_at: int = 0) -> tuple[int, str, str]:
-    """Run a command, with Ctrl-C once its progress tells of so many. Return exit code, output and what was shown."""
+    """Run a command, with Ctrl-C once its progress has reached a count. Return exit code, output and terminal."""
     shown = ""
     with tempfile.TemporaryFile("w+") as output:
         process, terminal = start(command, environment, output)
@@ -52,5 +52,5 @@ def run(command: Sequence[str], environment: Mapping[str, str], stop_at: int = 0
 
 
 def progress(shown: str) -> list[str]:
-    """Return the counts that a progress line has told."""
+    """Return the counts that a progress line has shown."""
     return re.findall(r"\r\x1b\[K[a-z ]+: ([\d,]+), [\d,]+/s  ", shown)

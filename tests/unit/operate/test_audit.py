@@ -259,7 +259,7 @@ def test_a_recent_upload_is_in_flight_and_an_old_one_is_missing(pipeline: Pipeli
 
 
 def at_the_end(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
-    """Let something happen when an audit has looked at every object, once."""
+    """Let something happen once, after an audit has looked at every object."""
     settle = audit.settle
 
     def do_and_settle(*arguments: Any) -> Any:

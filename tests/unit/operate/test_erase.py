@@ -1,4 +1,4 @@
-"""Erasing: what goes, what stays to the byte, what is said of it, and that it can be stopped anywhere."""
+"""erase: what is removed, what stays byte for byte, what is reported, and that it can be stopped anywhere."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_cut_of_a_large_file_keeps_its_layout() -> None:
 
 
 class Operator:
-    """Somebody who erases, on a pipeline whose function gets the events of what erase uploads."""
+    """A person who erases, on a pipeline whose function gets the events of erase's uploads."""
 
     def __init__(self, pipeline: Pipeline, run: Callable[..., Run], ids: str) -> None:
         self.pipeline, self.run, self.ids, self._s3 = pipeline, run, ids, lambda_function.s3

@@ -1,4 +1,4 @@
-"""Finding patients: what is searched, what counts as found, and that no id shows anywhere."""
+"""find: what is searched, what counts as found, and that no ID appears anywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which deployed pipeline a name means, and what is said where there is none."""
+"""Which deployed pipeline a name means, and the refusal when there is none."""
 
 from __future__ import annotations
 

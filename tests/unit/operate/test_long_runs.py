@@ -1,4 +1,4 @@
-"""Long runs of the verbs as a person sees them: a process of its own, a terminal, Ctrl-C, and going on after it."""
+"""Long runs of the verbs as a person sees them: processes on a terminal, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Server:
         return [sys.executable, "-c", PROGRAM, *arguments], os.environ | settings
 
     def run(self, *arguments: str, stop_at: int = 0) -> tuple[int, str, str]:
-        """Run a verb, interrupted once its progress tells of so many. Return exit code, output and terminal."""
+        """Run a verb, interrupted once its progress has reached a count. Return exit code, output and terminal."""
         return terminal.run(*self.command(*arguments), stop_at=stop_at)
 
 

@@ -1,4 +1,4 @@
-"""Messages on their way into a queue: sent again where SQS refuses them for now, and at a rate."""
+"""Messages sent to a queue: again if SQS refuses them temporarily, and no faster than a rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing back uploads that were deleted or replaced, deleting results without a source, and how numbers read."""
+"""restore, audit --remove-orphans, and singulars and plurals in messages."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_unknown_key_is_not_confused_with_one_that_begins_like_it(
 
 
 def refused(answer: Run) -> str:
-    """Return why a command was refused, which has to be said in one line."""
+    """Return the reason of a refusal, which must be one line."""
     assert (answer.code, answer.text) == (1, "")
     (line,) = answer.errors.splitlines()
     assert line.startswith("error: ")
@@ -345,7 +345,7 @@ def fail(pipeline: Pipeline, *keys: str, attempts: int) -> None:
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, module: str, steps: int) -> None:
-    """Let somebody press Ctrl-C at one of the safe places of a module."""
+    """Interrupt the run at one of the safe places of a module."""
     left = iter(range(steps - 1))
 
     def pause(seconds: float) -> None:

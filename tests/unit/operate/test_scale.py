@@ -80,7 +80,7 @@ class Scale:
         return sorted(queued.keys(self.sqs, self.queues[queue]))
 
     def run(self, *arguments: str, ingestion: int = 4, dead_letter: int = 5, stop_at: int = 0) -> tuple[int, int, str]:
-        """Run a verb, interrupted once it has done so many. Return exit code, peak memory in KiB, and what it says."""
+        """Run a verb, interrupted once its progress has reached a count. Return exit code, peak KiB and errors."""
         began = time.monotonic()
         command = [sys.executable, "-c", MEASURED, *arguments]
         settings = {
@@ -154,7 +154,7 @@ def test_reprocess_and_redrive(scale: Scale) -> None:
 
 
 def test_audit_with_findings_and_repair(scale: Scale) -> None:
-    """Last, as it takes a result in two away."""
+    """Runs last because it deletes every second result."""
     missing = scale.keys[::2]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda key: scale.s3.delete_object(Bucket="processed", Key=key), missing))

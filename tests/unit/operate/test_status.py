@@ -1,4 +1,4 @@
-"""status: how a pipeline is, on one screen."""
+"""status: the state of a pipeline on one screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verify asks AWS: each row says yes where all is well, and is seen to fail where it is not."""
+"""verify: each row passes on a sound pipeline and fails on a broken one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def denied(code: str = "AccessDenied", message: str = "by an explicit deny in a 
 
 
 class Buckets(Client):
-    """S3, which holds uploads to the buckets' policies and tells the function of them."""
+    """S3, which enforces the buckets' policies and notifies the function of uploads."""
 
     def __init__(self, aws: Aws) -> None:
         super().__init__(make("s3"))
@@ -72,7 +72,7 @@ class Buckets(Client):
 
 
 class CloudWatch:
-    """Two alarms with their history, and what is counted of the files."""
+    """Two alarms with their history, and the metrics of the files."""
 
     def __init__(self, topic: str) -> None:
         self.topic, self.state = topic, {"function-throttles": "OK", "lost-events": "OK"}
@@ -152,7 +152,7 @@ class Ec2:
 
 
 class Aws:
-    """An account in which all is well, until a test breaks a part of it. It is the rest of AWS, too: itself."""
+    """A sound account, until a test breaks a part of it; also the services that have no class here."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
@@ -385,7 +385,7 @@ def test_a_late_result_of_an_overwritten_version(aws: Aws, run: Callable[..., Ru
     s3, done = aws.pipeline.s3, threading.Event()
 
     def late(trial: Trial, patience: Patience) -> None:
-        """Write, when the row is done, what a function would that does not look whether it handles the newest."""
+        """Write, after the row, the result of a function that does not check for a newer version."""
         done.wait()
         key = f"{trial.folder}overwritten.json"
         versions = s3.list_object_versions(Bucket="raw", Prefix=key)["Versions"]
@@ -486,7 +486,7 @@ def test_plain_http(aws: Aws, trial: Trial, codes: dict[str, str], expected: tup
 
 
 class S3Error(BaseHTTPRequestHandler):
-    """Answers as S3 does, or as something in between would."""
+    """Answers like S3, or like a proxy in between."""
 
     def do_GET(self) -> None:
         self.send_response(403)
