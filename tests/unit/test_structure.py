@@ -1,4 +1,4 @@
-"""How the commands are built: values are passed, no text is parsed back, and imports have no circle."""
+"""The structure of commands and tests: values are passed and no text is parsed back, and who may import what."""
 
 import ast
 import re
@@ -15,15 +15,21 @@ MODULES = {
 }
 
 
-def imports(name: str) -> set[str]:
-    """Return the modules of scripts/ that a module imports, at its top or later, for its work or for its types."""
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports, and the names that it takes from them, also for its types alone."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found & (MODULES.keys() - {"commands", "commands.operate", name})
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or "."
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def imports(name: str) -> set[str]:
+    """Return the modules of scripts/ that one of them imports."""
+    return imported(MODULES[name]) & (MODULES.keys() - {"commands", "commands.operate", name})
 
 
 def test_imports_are_not_circular() -> None:
@@ -48,3 +54,12 @@ def test_only_the_entry_point_reads_the_command_line() -> None:
     for name, path in MODULES.items():
         if name.startswith("commands"):
             assert "sys.argv" not in path.read_text() or name == "commands.__main__", name
+
+
+def test_no_test_file_is_imported() -> None:
+    files = set((ROOT / "tests").rglob("*.py"))
+    names = {path.stem for path in files if path.stem.startswith("test_")}
+    assert "test_structure" in names
+    for path in files:
+        found = {name for name in imported(path) if names & set(name.split("."))}
+        assert not found, f"{path} imports {found}; move what it needs into a file of its own"
