@@ -14,7 +14,7 @@ import lambda_function
 from lambda_function import Failure, lambda_handler
 
 from .canaries import BAD, GOOD, RECORD, hidden
-from .conftest import Context, batch, failed, notification, processed, verdict
+from .invocations import Context, batch, failed, notification, processed, verdict
 
 
 def everything(error: BaseException) -> str:

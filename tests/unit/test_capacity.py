@@ -21,7 +21,7 @@ from capacity import Limit, Load, batch_seconds, drain_seconds, duration, limits
 
 import lambda_function
 
-from .conftest import Context, notification
+from .invocations import Context, notification
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALING = (ROOT / "docs/scaling.md").read_text()

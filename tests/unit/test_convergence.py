@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import lambda_function
 from lambda_function import Work, process_object
 
-from .conftest import processed, verdict
+from .invocations import processed, verdict
 
 pytestmark = pytest.mark.slow
 

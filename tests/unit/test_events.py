@@ -17,7 +17,7 @@ import pytest
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
-from .conftest import Context, batch, event, failed, lines, notification, processed, verdict
+from .invocations import Context, batch, event, failed, lines, notification, processed, verdict
 
 ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
 BAD = b'[{"patient_id":"1"}]'

@@ -18,7 +18,7 @@ from botocore.config import Config
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
-from .conftest import Context, batch, failed, notification, processed, verdict
+from .invocations import Context, batch, failed, notification, processed, verdict
 from .proxy import Proxy, proxy_fixture, server_fixture  # noqa: F401 - fixtures
 
 LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in range(2000)]).encode()

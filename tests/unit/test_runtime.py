@@ -24,7 +24,7 @@ import pytest
 import python_env
 from commands.build import build_function, build_layer
 
-from .conftest import batch, event, failed, notification, processed, verdict
+from .invocations import batch, event, failed, notification, processed, verdict
 from .proxy import proxy_fixture, server_fixture  # noqa: F401 - fixtures
 from .runtime import CLIENT, PATIENCE_SECONDS, ROOT, SDK, Answer, Runtime, block, link, settings
 

@@ -13,7 +13,7 @@ from commands.__main__ import parser
 
 import lambda_function
 
-from .conftest import Context, notification
+from .invocations import Context, notification
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = "ikerian_sample.json"

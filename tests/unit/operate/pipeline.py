@@ -19,7 +19,7 @@ from commands.aws import Account
 from commands.operate import queues
 
 import lambda_function
-from tests.unit.conftest import Context, event, notification
+from tests.unit.invocations import Context, event, notification
 
 NAME, FILE = "test", "dev"  # the pipeline is this entry of env/dev.tfvars
 ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'

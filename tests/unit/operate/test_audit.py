@@ -14,7 +14,7 @@ from commands import terminal
 from commands.operate import audit, deep, listing, queues
 
 import lambda_function
-from tests.unit.conftest import notification
+from tests.unit.invocations import notification
 
 from .pipeline import AUDIT, BAD, ODD_KEYS, ONE, TWO, Pipeline, Run, a_line, make, refuse, stop_sending_after
 

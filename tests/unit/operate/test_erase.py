@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambda_function
-from tests.unit.conftest import chunks, notification
+from tests.unit.conftest import chunks
+from tests.unit.invocations import notification
 
 from .patients import files
 from .pipeline import (

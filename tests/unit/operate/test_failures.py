@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commands.operate import queues
 
-from tests.unit.conftest import event, notification
+from tests.unit.invocations import event, notification
 
 from .pipeline import BAD, MODES, ODD_KEYS, Pipeline, Run, a_line, fail_in_direct_mode, refuse
 

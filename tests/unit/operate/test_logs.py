@@ -11,7 +11,7 @@ import pytest
 from commands import terminal
 from commands.operate import log
 
-from tests.unit.conftest import notification
+from tests.unit.invocations import notification
 
 from .pipeline import BAD, TWO, Pipeline, Run
 

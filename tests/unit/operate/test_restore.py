@@ -10,7 +10,7 @@ import pytest
 from commands import terminal
 from commands.operate import verbs
 
-from tests.unit.conftest import notification
+from tests.unit.invocations import notification
 
 from .pipeline import (
     AUDIT,

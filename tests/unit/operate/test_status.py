@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from commands import terminal
 
-from tests.unit.conftest import notification
+from tests.unit.invocations import notification
 
 from .pipeline import BAD, Pipeline, Run, a_line, fail_in_queue_mode, make
 

@@ -27,7 +27,7 @@ from commands.settings import ROOT
 from commands.terminal import Refused
 
 import lambda_function
-from tests.unit.conftest import notification
+from tests.unit.invocations import notification
 
 from .pipeline import (
     FILE,
