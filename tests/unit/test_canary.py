@@ -46,7 +46,7 @@ def debug() -> Any:
 
 @pytest.mark.usefixtures("debug")
 @pytest.mark.parametrize("name", BAD)
-def test_nothing_of_a_bad_file_shows(
+def test_a_bad_file_leaks_no_content(
     s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if name == "too large":
@@ -64,7 +64,7 @@ def test_nothing_of_a_bad_file_shows(
 
 
 @pytest.mark.usefixtures("debug")
-def test_nothing_of_a_good_file_shows(s3: Any, context: Context, log: io.StringIO, capsys: Any) -> None:
+def test_a_good_file_leaks_no_content(s3: Any, context: Context, log: io.StringIO, capsys: Any) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=GOOD)
     assert lambda_handler(notification("scan.json"), context) is None
     assert processed(s3, "scan.json")[0] == {name: RECORD[name] for name in ("patient_id", "patient_name")}
@@ -75,7 +75,7 @@ def test_nothing_of_a_good_file_shows(s3: Any, context: Context, log: io.StringI
 
 
 @pytest.mark.parametrize("broken", ["cut_down", "_likely_separator", "_rejection"])
-def test_nothing_shows_when_the_handler_itself_is_wrong(
+def test_a_handler_bug_leaks_no_content(
     s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def wrong(data: Any, *_: Any) -> Any:
@@ -93,7 +93,7 @@ def test_nothing_shows_when_the_handler_itself_is_wrong(
     hidden(printed.out + printed.err)
 
 
-def test_nothing_of_a_message_that_is_no_event_shows(context: Context, log: io.StringIO, capsys: Any) -> None:
+def test_a_message_that_is_not_an_event_leaks_no_content(context: Context, log: io.StringIO, capsys: Any) -> None:
     for body in (GOOD.decode(), GOOD.decode()[:-5], json.dumps({"Records": [RECORD]}), "Xylophonia"):
         assert failed(lambda_handler(batch(body), context)) == ["m0"]
     with pytest.raises(Failure) as caught:

@@ -283,13 +283,13 @@ SCHEDULES = st.lists(st.integers(0, 2**32), max_size=60)
 @pytest.mark.usefixtures("simulated")
 @settings(max_examples=2500)
 @given(SCHEDULES)
-def test_newest_version_wins_in_the_end_whatever_runs_dies_or_is_repeated_when(choices: list[int]) -> None:
+def test_newest_version_wins_whatever_runs_dies_or_is_repeated(choices: list[int]) -> None:
     check(*settle(choices))
 
 
 @pytest.mark.usefixtures("simulated")
 @pytest.mark.parametrize("step", STEPS)
-def test_the_model_misses_every_step_that_is_left_out(step: str) -> None:
+def test_the_newest_version_does_not_always_win_if_a_step_is_left_out(step: str) -> None:
     if "result" in step and lambda_function.STALE_RESULTS == "keep":
         pytest.skip("results are kept")
 
@@ -323,7 +323,7 @@ def test_newest_version_wins_when_events_arrive_reversed() -> None:
 
 
 @pytest.mark.usefixtures("simulated")
-def test_an_upload_that_is_cut_off_shows_nothing() -> None:
+def test_an_interrupted_upload_publishes_nothing() -> None:
     key = Key()
     key.write(version(0, 50))
     invocation = Invocation(key)

@@ -81,7 +81,7 @@ def test_events_without_objects_are_acknowledged(context: Context, name: str) ->
         {"Event": "s3:Other"},
     ],
 )
-def test_anything_else_is_a_clear_error(context: Context, unknown: Any) -> None:
+def test_any_other_event_is_refused(context: Context, unknown: Any) -> None:
     with pytest.raises(Failure) as caught:
         lambda_handler(unknown, context)
     assert str(caught.value) == "unsupported_event"
@@ -206,7 +206,7 @@ def test_each_task_of_batch_operations_has_a_result_of_its_own_without_content(s
     ]
 
 
-def test_a_schema_of_batch_operations_that_is_not_known_is_a_clear_error(context: Context) -> None:
+def test_an_unknown_schema_of_batch_operations_is_refused(context: Context) -> None:
     with pytest.raises(Failure, match="unsupported_event"):
         lambda_handler({**event("s3_batch_operations_2"), "invocationSchemaVersion": "3.0"}, context)
 
@@ -299,7 +299,7 @@ def test_large_files_are_processed_one_after_the_other(
     assert len(threads) == 1  # each thread would keep memory of its own for the parts of a large file
 
 
-def test_a_large_file_waits_for_its_turn_no_longer_than_there_is_time(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_waits_for_its_turn_only_while_there_is_time(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put(s3, "scan.json")
     monkeypatch.setattr(lambda_function, "READ_BYTES", len(ONE) - 1)
     other_file_is_done = threading.Event()
@@ -348,7 +348,7 @@ def test_an_unexpected_error_fails_its_object_only_and_is_named_by_type_and_plac
     assert "Ann" not in str(caught.value)
 
 
-def test_one_log_line_tells_of_each_file(s3: Any, context: Context, log: io.StringIO) -> None:
+def test_each_file_has_one_log_line(s3: Any, context: Context, log: io.StringIO) -> None:
     put(s3, "a.json", "b.json")
     lambda_handler(notification("a.json", "b.json"), context)
     first, second = sorted(lines(log), key=lambda line: str(line["key"]))
@@ -392,7 +392,7 @@ def test_files_are_counted(s3: Any, context: Context, capsys: Any) -> None:
     assert "reason" not in broken
 
 
-def test_a_message_that_is_no_event_is_counted(s3: Any, context: Context, capsys: Any) -> None:
+def test_a_message_that_is_not_an_event_is_counted(s3: Any, context: Context, capsys: Any) -> None:
     assert s3
     with pytest.raises(Failure):
         lambda_handler({"what": "is this"}, context)
@@ -429,7 +429,7 @@ def test_reprocessing_is_counted(s3: Any, context: Context, capsys: Any, monkeyp
     assert done["RecordsProcessed"] == [1.0]
 
 
-def test_nothing_of_one_invocation_shows_in_the_next(s3: Any, log: io.StringIO, capsys: Any) -> None:
+def test_no_state_leaks_into_the_next_invocation(s3: Any, log: io.StringIO, capsys: Any) -> None:
     put(s3, "good.json")
     put(s3, "bad.json", body=BAD)
     first, second = Context(), Context()
@@ -454,7 +454,7 @@ def test_nothing_of_one_invocation_shows_in_the_next(s3: Any, log: io.StringIO, 
         ("STALE_RESULTS", "Keep", "STALE_RESULTS is unknown"),
     ],
 )
-def test_with_a_wrong_setting_the_module_fails_to_load_with_one_clear_line(name: str, value: str, says: str) -> None:
+def test_a_wrong_setting_fails_the_import_with_one_clear_line(name: str, value: str, says: str) -> None:
     environment = {**os.environ, name: value}
     run = subprocess.run(
         [sys.executable, "-c", "import lambda_function"],

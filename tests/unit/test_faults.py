@@ -62,7 +62,7 @@ def cases(requests: list[str], faults: list[str]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("request_", "fault"), cases([*LARGE_REQUESTS, "put"], FAULTS[:4]))
-def test_a_passing_fault_is_not_noticed(s3: Any, context: Context, request_: str, fault: str) -> None:
+def test_a_transient_fault_has_no_effect(s3: Any, context: Context, request_: str, fault: str) -> None:
     data = SMALL if request_ == "put" else LARGE
     s3.put_object(Bucket="raw", Key="scan.json", Body=data)
     s3.proxy.break_next(request_, fault, 1)
@@ -73,7 +73,7 @@ def test_a_passing_fault_is_not_noticed(s3: Any, context: Context, request_: str
 
 
 @pytest.mark.parametrize(("request_", "fault"), cases([*LARGE_REQUESTS, "put"], FAULTS))
-def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
+def test_a_permanent_fault_leaves_all_or_nothing_and_the_event_is_redelivered(
     s3: Any, context: Context, request_: str, fault: str
 ) -> None:
     data = SMALL if request_ == "put" else LARGE
@@ -96,7 +96,7 @@ def test_a_lasting_fault_leaves_all_or_nothing_and_the_event_comes_again(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_upload_that_cannot_be_dropped_is_logged_and_the_file_rejected_all_the_same(
+def test_a_failed_abort_is_logged_and_the_file_is_still_rejected(
     s3: Any, context: Context, log: Any, fault: str
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE[:-1] + b"x")
@@ -113,7 +113,7 @@ BAD = b'[{"patient_id":"1"}]'
 @pytest.mark.parametrize(
     ("request_", "fault"), cases(["get", "look for a verdict", "write it", "remove it", "head"], FAULTS)
 )
-def test_a_verdict_is_there_in_the_end_or_gone_whatever_fails_on_the_way(
+def test_a_verdict_is_finally_written_or_removed_whatever_fails(
     s3: Any, context: Context, request_: str, fault: str
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=BAD)
@@ -132,7 +132,7 @@ def test_a_verdict_is_there_in_the_end_or_gone_whatever_fails_on_the_way(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_batch_comes_again_if_nobody_tells_of_its_verdicts(s3: Any, context: Context, fault: str) -> None:
+def test_a_batch_is_redelivered_if_its_verdicts_cannot_be_listed(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="a.json", Body=SMALL)
     s3.put_object(Bucket="raw", Key="b.json", Body=BAD)
     events = batch(notification("a.json"), notification("b.json"))
@@ -144,7 +144,7 @@ def test_a_batch_comes_again_if_nobody_tells_of_its_verdicts(s3: Any, context: C
     assert verdict(s3, "b.json")
 
 
-def test_an_answer_that_begins_elsewhere_is_not_taken_for_the_rest(s3: Any, context: Context) -> None:
+def test_an_answer_from_another_offset_is_not_taken_for_the_rest(s3: Any, context: Context) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     s3.proxy.break_next("get", "reset", 1)
     s3.proxy.ranges = False  # then HTTP has it that the whole object comes once more
@@ -169,7 +169,7 @@ def test_a_broken_download_is_resumed_at_the_same_byte(
 
 
 @pytest.mark.parametrize("fault", FAULTS[:4])
-def test_what_resumes_a_download_is_tried_again_as_well(s3: Any, context: Context, fault: str) -> None:
+def test_the_request_that_resumes_a_download_is_retried_too(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     break_body(s3)
     s3.proxy.break_next("resume", fault, 1)
@@ -179,7 +179,7 @@ def test_what_resumes_a_download_is_tried_again_as_well(s3: Any, context: Contex
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_download_that_cannot_be_resumed_leaves_nothing_and_the_event_comes_again(
+def test_a_download_that_cannot_be_resumed_leaves_nothing_and_is_redelivered(
     s3: Any, context: Context, fault: str
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
@@ -200,7 +200,7 @@ def break_body(s3: Any) -> None:
     s3.proxy._answer = cut_short
 
 
-def test_content_that_does_not_fit_its_checksum_is_not_published(s3: Any, context: Context) -> None:
+def test_content_that_does_not_match_its_checksum_is_not_published(s3: Any, context: Context) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     s3.proxy.checksum = CHECKSUM
     s3.proxy.break_next("get", "corrupt", 1)
@@ -210,7 +210,7 @@ def test_content_that_does_not_fit_its_checksum_is_not_published(s3: Any, contex
     assert not uploads(s3)
 
 
-def test_a_download_is_not_resumed_on_what_has_replaced_an_unversioned_object(s3: Any, context: Context) -> None:
+def test_a_download_is_not_resumed_from_a_replaced_unversioned_object(s3: Any, context: Context) -> None:
     s3.create_bucket(Bucket="plain")
     s3.put_object(Bucket="plain", Key="scan.json", Body=LARGE)
     s3.proxy.break_next("get", "cut short", 1)

@@ -162,7 +162,7 @@ def test_the_likely_separator_is_the_last_one_whatever_looks_like_it(array: list
     "number",
     ["0.5", "0.001", "10e-1", "5E-1", "100000000000000000000e-25", "0e0", "-0.0", "1.0e+0", f"1{'0' * 99}e-100"],
 )
-def test_a_number_cut_in_two_is_not_taken_for_another_one(number: str) -> None:
+def test_a_number_split_across_reads_is_not_taken_for_another(number: str) -> None:
     first = json.dumps(record(optic_disc_cup_ratio=7, n=7)).replace("7", number)
     text = f"[{first}, {json.dumps(record())}]".encode()
     for cut in range(len(text)):
@@ -176,7 +176,7 @@ def test_nested_objects_that_look_like_records_are_not_taken_for_records() -> No
         assert len(frame(chunks(data, size))) == 40
 
 
-def test_records_longer_than_a_read_are_put_together() -> None:
+def test_records_longer_than_a_read_are_reassembled() -> None:
     data = json.dumps([record(n="x" * length) for length in (0, 300_000, 5, 1_000_000, 0)]).encode()
     assert len(frame(chunks(data, 65536))) == 5
 
@@ -239,7 +239,7 @@ def test_small_records_among_large_ones_are_decoded_a_bounded_number_of_times(
 
 
 @pytest.mark.parametrize("length", [45_000, 52_000])  # of a large record and small ones: a read ends in the next large
-def test_records_whose_rhythm_is_that_of_the_reads_are_seldom_decoded_twice(length: int, decoded: Any) -> None:
+def test_records_whose_rhythm_matches_the_reads_are_seldom_decoded_twice(length: int, decoded: Any) -> None:
     large, small = json.dumps(record(n=[LOOKALIKE] * 500)), json.dumps(record())
     count = (length - len(large)) // (len(small) + 2)
     data = f"[{', '.join([large, *[small] * count] * 200)}]".encode()
@@ -248,7 +248,7 @@ def test_records_whose_rhythm_is_that_of_the_reads_are_seldom_decoded_twice(leng
     assert max(decoded["many"]) <= 65536
 
 
-def test_what_is_taken_out_at_once_is_bounded_but_not_little() -> None:
+def test_batches_are_bounded_but_not_small() -> None:
     framer = Framer()
     data = json.dumps([record(n=[record()] * 30_000), *[record()] * 200_000]).encode()
     framer.feed(data, last=True)
@@ -279,7 +279,7 @@ def test_the_limit_on_record_bytes_is_exact_wherever_the_file_is_cut(monkeypatch
     assert rejection(f"[{fits}, {fits}]".encode(), 64) == "record_too_large record=1"  # white space counts
 
 
-def test_a_record_without_end_is_too_large_as_soon_as_it_is_longer_than_the_limit(
+def test_an_endless_record_is_rejected_as_soon_as_it_exceeds_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 200)
@@ -296,7 +296,7 @@ def feed(framer: Framer, *pieces: bytes) -> None:
         assert not framer.take()
 
 
-def test_white_space_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_white_space_is_not_buffered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 4096)
     framer = Framer()
     with pytest.raises(Rejected, match="record_too_large"):
@@ -325,7 +325,7 @@ def deep(levels: int, opening: str = "[", closing: str = "]") -> bytes:
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('["]]}",', ',"[["]'), ('[{"a":', "}]")])
-def test_a_thousand_levels_pass_and_what_is_too_deep_for_the_decoder_is_named(opening: str, closing: str) -> None:
+def test_a_thousand_levels_pass_and_deeper_nesting_has_its_own_reason(opening: str, closing: str) -> None:
     times = 1000 // (closing.count("]") + closing.count("}"))
     assert rejection(deep(times, opening, closing), 64) == ""
     assert rejection(deep(100 * times, opening, closing), 4096) == "nested_too_deep record=1"
@@ -341,7 +341,7 @@ def test_how_deep_is_too_deep_does_not_depend_on_how_the_bytes_arrive() -> None:
         assert rejection(deep(too_deep), window) == "nested_too_deep record=1"
 
 
-def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
+def test_the_decoder_words_its_errors_as_the_framer_expects() -> None:
     whole = b'{"patient_id":"1","patient_name":"x"}'
     for data, message in [
         (whole + b",", f"JSON is malformed: trailing characters (byte {len(whole) + 1})"),
@@ -357,7 +357,7 @@ def test_the_decoder_still_words_its_errors_as_the_framer_reads_them() -> None:
         assert str(caught.value) == message
 
 
-def test_records_of_a_file_that_was_given_up_midway_are_not_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_of_an_abandoned_file_do_not_leak_into_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
         def decode(self, data: Any) -> None:
             many.decode(data)

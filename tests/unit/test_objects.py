@@ -42,7 +42,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 10_000)
 
 
-def test_a_small_object_is_put_at_once_with_where_it_comes_from(s3: Any) -> None:
+def test_a_small_object_is_put_with_its_source_in_the_metadata(s3: Any) -> None:
     version = s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)["VersionId"]
     work = run()
     result = s3.get_object(Bucket="processed", Key="scan.json")
@@ -71,7 +71,7 @@ def test_a_large_object_is_sent_in_parts_with_the_same_content(s3: Any) -> None:
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("records", [1, 1000, None])
-def test_all_that_is_written_carries_its_checksum(s3: Any, records: int | None) -> None:
+def test_every_write_carries_its_checksum(s3: Any, records: int | None) -> None:
     """As S3 demands it of parts, and of any object in a bucket with object lock, whatever the SDK sends by itself."""
     sent = list[Any]()
 
@@ -97,7 +97,7 @@ def test_all_that_is_written_carries_its_checksum(s3: Any, records: int | None) 
         assert not posts
 
 
-def test_a_large_copy_that_has_begun_is_waited_for_when_time_runs_out(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_large_copy_is_awaited_when_time_runs_out(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     time_is_up = threading.Event()
     submit = lambda_function._large.submit
 
@@ -144,7 +144,7 @@ def test_a_rejected_file_leaves_the_processed_object_as_it_was(s3: Any, tail: by
     assert "Uploads" not in s3.list_multipart_uploads(Bucket="processed")
 
 
-def test_a_version_that_arrives_meanwhile_is_processed_as_well(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_arrives_during_processing_is_processed_too(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=b"[]")
     finish = Upload.finish
 
@@ -161,9 +161,7 @@ def test_a_version_that_arrives_meanwhile_is_processed_as_well(s3: Any, monkeypa
     assert s3.head_object(Bucket="processed", Key="scan.json")["Metadata"]["source-version-id"] == newest
 
 
-def test_a_connection_that_breaks_after_the_last_byte_has_brought_everything(
-    s3: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_breaks_after_the_last_byte_loses_nothing(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Body(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if data := super().read(size):
@@ -196,7 +194,7 @@ def test_a_key_that_keeps_changing_fails_after_a_bounded_number_of_rounds(
     assert len(versions) == 1 + lambda_function.MAX_ROUNDS
 
 
-def test_an_unversioned_raw_bucket_converges_as_well(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unversioned_raw_bucket_converges_too(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.create_bucket(Bucket="plain")
     s3.put_object(Bucket="plain", Key="scan.json", Body=b"[]")
     finish = Upload.finish
@@ -215,7 +213,7 @@ def test_an_unversioned_raw_bucket_converges_as_well(s3: Any, monkeypatch: pytes
 INVALID = b'[{"patient_id":"1","patient_name":"Ann"},{"patient_id":"2","patient_name":3}]'
 
 
-def test_the_verdict_on_a_rejected_file_tells_why_and_of_which_version(s3: Any) -> None:
+def test_a_verdict_holds_the_reason_and_the_version(s3: Any) -> None:
     put = s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
     work = run()
     assert (work.outcome, work.reason) == ("rejected", "invalid_field record=1 field=patient_name")
@@ -241,14 +239,14 @@ def versions(s3: Any, bucket: str) -> int:
     return len(listing.get("Versions", [])) + len(listing.get("DeleteMarkers", []))
 
 
-def test_a_verdict_is_written_once_however_often_its_event_comes(s3: Any) -> None:
+def test_a_verdict_is_written_once_however_often_its_event_arrives(s3: Any) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
     assert run().reason == run().reason
     assert versions(s3, "rejected") == 1
 
 
 @pytest.mark.parametrize("then", ["mended", "deleted"])
-def test_a_verdict_goes_with_the_version_that_it_is_about(s3: Any, then: str) -> None:
+def test_a_verdict_is_removed_once_its_version_is_replaced_or_deleted(s3: Any, then: str) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
     run()
     if then == "mended":
@@ -271,7 +269,7 @@ def test_without_a_verdict_there_is_nothing_to_remove(s3: Any) -> None:
 
 @pytest.mark.parametrize("stale_results", ["keep", "remove"])
 @pytest.mark.parametrize("then", ["rejected", "deleted"])
-def test_the_result_of_an_older_version_stays_or_goes_as_set(
+def test_the_result_of_an_older_version_is_kept_or_removed_as_configured(
     s3: Any, monkeypatch: pytest.MonkeyPatch, stale_results: str, then: str
 ) -> None:
     monkeypatch.setattr(lambda_function, "STALE_RESULTS", stale_results)
@@ -289,7 +287,7 @@ def test_the_result_of_an_older_version_stays_or_goes_as_set(
     assert processed(s3, "scan.json.json")
 
 
-def test_a_version_that_is_deleted_while_it_is_read_is_not_taken_for_the_newest(
+def test_a_version_deleted_while_it_is_read_is_not_taken_for_the_newest(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
@@ -332,7 +330,7 @@ def test_a_missing_bucket_is_not_taken_for_a_missing_object(s3: Any, context: Co
         lambda_function.lambda_handler(notification("scan.json", bucket="no-such-bucket"), context)
 
 
-def test_without_time_nothing_is_begun(s3: Any) -> None:
+def test_without_time_nothing_is_started(s3: Any) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
     with pytest.raises(Failure, match="out_of_time"):
         run(remaining=lambda_function.TIME_MARGIN_MS - 1)
@@ -340,7 +338,7 @@ def test_without_time_nothing_is_begun(s3: Any) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_when_time_runs_out_the_upload_is_dropped(s3: Any) -> None:
+def test_when_time_runs_out_the_upload_is_aborted(s3: Any) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=many(30_000))
     asked = iter(range(10_000))
 
@@ -355,7 +353,7 @@ def test_when_time_runs_out_the_upload_is_dropped(s3: Any) -> None:
     assert "Uploads" not in s3.list_multipart_uploads(Bucket="processed")
 
 
-def test_a_download_that_stalls_is_given_up_when_time_runs_out() -> None:
+def test_a_stalled_download_is_abandoned_when_time_runs_out() -> None:
     stalled = threading.Event()
 
     class Stalled:
@@ -397,7 +395,7 @@ def read_ahead(body: Any, remaining: int = 300_000) -> Any:
     return Download(Work("raw", "scan.json"), body, lambda_function.READ_BYTES + 1).pieces_ahead(lambda: remaining)
 
 
-def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
+def test_reading_stays_ahead_of_the_parser_within_a_limit() -> None:
     ahead = lambda_function.READS_AHEAD + 1
     body = Reads(lambda: b"x")
     data = read_ahead(body)
@@ -409,7 +407,7 @@ def test_reading_goes_on_ahead_of_the_parser_but_only_so_far() -> None:
     assert body.count == ahead
 
 
-def test_who_has_given_up_does_not_take_up_the_download_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abandoned_download_is_not_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     given_up = threading.Event()
 
     def break_when_given_up() -> bytes:
@@ -429,7 +427,7 @@ def test_who_has_given_up_does_not_take_up_the_download_again(monkeypatch: pytes
     assert not resumed
 
 
-def test_a_read_that_times_out_is_not_taken_for_the_end_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_timeout_is_not_taken_for_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     def time_out(**_: Any) -> Any:
         raise TimeoutError
 
@@ -438,7 +436,7 @@ def test_a_read_that_times_out_is_not_taken_for_the_end_of_the_time(monkeypatch:
         list(read_ahead(Reads(time_out)))
 
 
-def test_the_client_waits_for_seconds_and_tries_again() -> None:
+def test_the_client_times_out_after_seconds_and_retries() -> None:
     config: Any = lambda_function.s3.meta.config
     assert (config.connect_timeout, config.read_timeout) == (3, 10)
     assert config.retries == {"mode": "standard", "total_max_attempts": 4}
