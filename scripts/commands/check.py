@@ -18,7 +18,7 @@ from commands.terminal import count, printable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, BinaryIO
 
 IGNORED = "its name does not end in .json, so the pipeline would leave it alone"
@@ -133,7 +133,7 @@ def check(files: Sequence[str]) -> int:
                 regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         except OSError as error:
             remedy = REMEDIES.get(
-                type(error), f"cannot be read: {error.strerror or type(error).__name__}. Try again, or copy it anew."
+                type(error), f"cannot be read: {error.strerror or type(error).__name__}. Try again, or copy it again."
             )
             print(f"error: {shown} {remedy}", file=sys.stderr)
             failed = True
@@ -151,29 +151,27 @@ def check(files: Sequence[str]) -> int:
 
 def judge(code: Any, file: BinaryIO) -> Verdict:
     """Read a file once, as the handler reads an object, and return what the handler says. Raises OSError."""
-    framer, text, head, last = code.Framer(), Text(), b"", False
-    try:
-        while not last:
-            data = file.read(code.READ_BYTES)
-            head, last = head or data[:16], not data
+    text, head = Text(), b""
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal head
+        while data := file.read(code.READ_BYTES):
+            head = head or data[:16]
+            text.forget(framer.offset)
             text.add(data)
-            framer.feed(data, last=last)
-            while framer.take():
-                pass
-            text.forget(window_start(code, framer, text.size, last))
+            yield data
+
+    framer = code.Framer(pieces())
+    try:
+        for _ in framer.batches():
+            pass
     except code.Rejected as error:
         reason = str(error)
     else:
         return Verdict(framer.records)
-    start = window_start(code, framer, text.size, last)
-    at = fault(code, framer, reason)
-    place = None if at is None else text.place(min(start + at, text.size))
+    at = fault(framer, reason)
+    place = None if at is None else text.place(min(framer.offset + at, text.size))
     return Verdict(framer.records, reason, place, looks_like(head, reason))
-
-
-def window_start(code: Any, framer: Any, size: int, last: bool) -> int:
-    """Return the byte of the file that the framer's window begins with, when it has been fed so many."""
-    return size + len(code._PADDING) * last - len(framer._window)
 
 
 def looks_like(head: bytes, reason: str) -> str:
@@ -184,27 +182,27 @@ def looks_like(head: bytes, reason: str) -> str:
     return next((what for start, what in LOOKS_LIKE.items() if head.startswith(start)), "")
 
 
-def fault(code: Any, framer: Any, reason: str) -> int | None:
+def fault(framer: Any, reason: str) -> int | None:
     """Return where in the framer's window the fault is that it has found, None if that is no help.
 
     It is the exact place of what is not JSON, not UTF-8 or too much. Else it is where the record begins.
     """
-    window = framer._window
+    window, decoders = framer._window, framer._decoders
     kind, record = reason.partition(" ")[0], re.search(r" record=(\d+)", reason)
     exact = None
     if kind in ("empty_file", "gzip"):
         return None
-    if not framer._opened:
+    if not framer.offset and not window.startswith(b"["):
         start = len(codecs.BOM_UTF8) * window.startswith(codecs.BOM_UTF8)
     elif not record:
         start = 0  # of what follows the array
     else:  # The window begins with an array. As a rule the record is its first element, else those before are sound.
         before = int(record[1]) - framer.records
-        start = 1 + (code._decoders.end(window[:], before) if before else 0)
+        start = 1 + (decoders.end_of(before, window[:]) if before else 0)
         if kind == "malformed":
-            exact = not_json(code, window, start)
+            exact = not_json(decoders, window, start)
         elif kind == "not_utf8":
-            exact = not_utf8(code, window, start)
+            exact = not_utf8(decoders, window, start)
     if exact is None:
         exact = first(window, start)
     return start if kind == "record_too_large" and exact == len(window) else exact
@@ -215,9 +213,9 @@ def first(window: bytearray, start: int) -> int:
     return len(window) - len(window[start:].lstrip(b" \t\r\n"))
 
 
-def not_json(code: Any, window: bytearray, start: int) -> int | None:
-    """Return where a record is not JSON, as its decoder tells; for an escape in a string, where that begins."""
-    _, error = code._decoders.decode(code._decoders.one, memoryview(window)[start:])
+def not_json(decoders: Any, window: bytearray, start: int) -> int | None:
+    """Return where a record is not JSON, from the decoder's error; for an escape in a string, where it begins."""
+    _, error = decoders.decode(decoders.one, memoryview(window)[start:])
     told = re.fullmatch(r"JSON is malformed: (.+) \(byte (\d+)\)", str(error))
     if not told:
         return None
@@ -229,7 +227,7 @@ def not_json(code: Any, window: bytearray, start: int) -> int | None:
     return at
 
 
-def not_utf8(code: Any, window: bytearray, start: int) -> int | None:
+def not_utf8(decoders: Any, window: bytearray, start: int) -> int | None:
     """Return the first byte that is not UTF-8 in a text that the decoder reads; in other texts there may be more.
 
     The decoder does not tell. But it looks at a text when it has found its end: that is the end of the shortest
@@ -239,7 +237,7 @@ def not_utf8(code: Any, window: bytearray, start: int) -> int | None:
     low, high = start, len(window)
     while low < high:
         middle = (low + high) // 2
-        _, error = code._decoders.decode(code._decoders.one, view[start:middle])
+        _, error = decoders.decode(decoders.one, view[start:middle])
         low, high = (low, middle) if isinstance(error, UnicodeDecodeError) else (middle + 1, high)
     end = opening = low - 1  # the closing quote
     while (opening := window.rfind(b'"', start, opening)) > 0:

@@ -26,14 +26,8 @@ def batches(path: str) -> Iterator[Any]:
     """Yield the records of a file as the handler takes them out, streamed, the whole schema checked."""
     from lambda_function import READ_BYTES, Framer
 
-    framer, last = Framer(), False
     with Path(path).open("rb", buffering=0) as file:
-        while not last:
-            data = file.read(READ_BYTES)
-            last = not data
-            framer.feed(data, last)
-            while batch := framer.take():
-                yield batch
+        yield from Framer(iter(lambda: file.read(READ_BYTES), b"")).batches()
 
 
 def handler() -> Contestant:
@@ -51,7 +45,7 @@ def decoding_alone() -> Contestant:
 
 
 def stdlib_json() -> Contestant:
-    """What everyone writes first."""
+    """The program that everyone writes first."""
 
     def run(path: str) -> int:
         with Path(path).open("rb") as file:

@@ -101,7 +101,7 @@ def endpoint(name: str) -> Iterator[str]:
 
 
 class Pipeline:
-    """What the search asks of a pipeline."""
+    """The part of a pipeline that the search uses."""
 
     raw, processed = "bench-raw", "bench-processed"
 
@@ -150,21 +150,18 @@ def framing() -> None:
 
     code: Any = handler.load("the bench")
     data = records(LARGE_BYTES, 0, ID)
-    pieces = [data[at : at + code.READ_BYTES] for at in range(0, len(data), code.READ_BYTES)] + [b""]
+    pieces = [data[at : at + code.READ_BYTES] for at in range(0, len(data), code.READ_BYTES)]
 
     def frame(work: Callable[[Any], object]) -> None:
-        framer = code.Framer()
-        for piece in pieces:
-            framer.feed(piece, last=not piece)
-            while batch := framer.take():
-                work(batch)
+        for batch in code.Framer(iter(pieces)).batches():
+            work(batch)
 
     many = find.Patients([f"PAT-{n:07}" for n in range(find.MOST_IDS)])
     ways: dict[str, Callable[[], object]] = {
         "the handler's framing": lambda: frame(lambda _: None),
         "the handler's framing and cutting down": lambda: frame(code.cut_down),
-        "find, one id": lambda: find.count_records(code, find.Patients([ID]), pieces),
-        f"find, {find.MOST_IDS:,} ids": lambda: find.count_records(code, many, pieces),
+        "find, one id": lambda: find.count_records(code, find.Patients([ID]), iter(pieces)),
+        f"find, {find.MOST_IDS:,} ids": lambda: find.count_records(code, many, iter(pieces)),
     }
     took: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(5 * ROUNDS):

@@ -110,7 +110,7 @@ def draw(burst: Burst, target: Path) -> None:
 
     waiting.set_title("thousands of messages that wait")
     done.set_title("files done in a second")
-    invocations.set_title("invocations at once")
+    invocations.set_title("concurrent invocations")
     oldest.set_title("age of the oldest message that waits")
     for axes, level, text in (
         (done, burst.s3_files_per_second, "S3's limit for one prefix"),

@@ -14,7 +14,7 @@ os.environ.setdefault("REJECTED_BUCKET", "bench-rejected")
 
 
 class Context:
-    """What Lambda tells a function of its invocation."""
+    """The context that Lambda passes to a function."""
 
     function_name = "bench"
     memory_limit_in_mb = 1024

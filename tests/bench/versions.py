@@ -1,8 +1,8 @@
-"""Compare two versions of the handler: a batch of small files, a large file, how it starts, and memory.
+"""Compare two versions of the handler: kinds of files, a batch of small files, a large file, start and memory.
 
 The older one is taken from the history: `python versions.py [REVISION]`. Both talk over TLS to a stand-in for S3 on
 127.0.0.1, which answers each request after 25 ms, so what differs is how long they wait and what they compute. Rounds
-are interleaved and medians shown.
+are interleaved and medians shown, of kinds of files the best.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import base64
 import contextlib
 import importlib.util
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -28,12 +29,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import files
 from s3_path import Context
 
 ROOT = Path(__file__).resolve().parents[2]
 BEFORE = "3329329"
 FILES, ROUNDS, BATCHES = 10, 5, 40
 LARGE_MB, HUGE_MB = 100, 1000
+FRAMINGS, KIND_MB = 3, 30
+KINDS = [f"{shape}-compact" for shape in files.SHAPES] + ["flat-pretty", "nested-pretty"]
 ANSWER_SECONDS = 0.025
 RAW, SMALL = "bench-raw", (ROOT / "ikerian_sample.json").read_bytes()
 RECORD = b'{"patient_id":"1000000","patient_name":"Jane Roe","scan_date":"2026-01-31","diagnosis":"Normal"},'
@@ -85,7 +89,7 @@ async def read_body(server: asyncio.StreamReader, head: str) -> None:
 
 
 def answer(method: str, path: str) -> bytes:
-    """Return what S3 answers: the raw object, what it tells of it, that there are no verdicts, or that all is well."""
+    """Return S3's response: the raw object, its headers, no verdicts, or success."""
     headers = {"ETag": '"e"', "x-amz-version-id": "v", "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
     if path.startswith(f"/{RAW}/"):
         if size := megabytes(path):
@@ -153,7 +157,10 @@ def batch(size: int = 0) -> dict[str, Any]:
 
 
 def measure(handler: str, what: str) -> dict[str, float]:
-    """Return figures of the handler in a file: times in milliseconds, memory in MB."""
+    """Return figures of the handler in a file: times in milliseconds, memory in MB.
+
+    what: memory, times, or the path of a file to be framed, validated and cut down without S3.
+    """
     spec = importlib.util.spec_from_file_location("lambda_function", handler)
     assert spec
     assert spec.loader
@@ -162,6 +169,14 @@ def measure(handler: str, what: str) -> dict[str, float]:
     began = time.perf_counter()
     spec.loader.exec_module(module)
     start = 1000 * (time.perf_counter() - began)
+    if what not in ("memory", "times"):
+        spent = []
+        for _ in range(FRAMINGS):
+            cpu = time.process_time()
+            for batch_ in batches(module, what):
+                module.cut_down(batch_)
+            spent.append(1000 * (time.process_time() - cpu))
+        return {"cpu": min(spent)}
 
     def run(event: dict[str, Any]) -> tuple[float, float]:
         began, cpu = time.perf_counter(), time.process_time()
@@ -185,6 +200,19 @@ def measure(handler: str, what: str) -> dict[str, float]:
         "large": statistics.median(wall for wall, _ in large) / LARGE_MB,
         "large_cpu": statistics.median(cpu for _, cpu in large) / LARGE_MB,
     }
+
+
+def batches(module: Any, path: str) -> Iterator[Any]:
+    """Yield the records of a file, by the framer of either version."""
+    with Path(path).open("rb", buffering=0) as file:
+        pieces = iter(lambda: file.read(module.READ_BYTES), b"")
+        if not hasattr(module.Framer, "feed"):
+            yield from module.Framer(pieces).batches()
+            return
+        framer = module.Framer()
+        for piece in itertools.chain(pieces, [b""]):
+            framer.feed(piece, last=not piece)
+            yield from iter(framer.take, [])
 
 
 FIGURES = {
@@ -228,11 +256,23 @@ def main() -> None:
             for version, path in handlers.items():
                 rounds[version].append(measured(path, "times"))
         memory = measured(handlers["now"], "memory")["memory"]
+        kinds: dict[str, dict[str, list[float]]] = {}
+        for kind in KINDS:
+            sample = files.make(f"{kind}-{KIND_MB}", folder)
+            kinds[kind] = {version: [] for version in handlers}
+            for _ in range(ROUNDS):
+                for version, handler in handlers.items():
+                    kinds[kind][version].append(measured(handler, str(sample))["cpu"])
+            sample.unlink()
     print(f"\nTwo versions of the handler, {1000 * ANSWER_SECONDS:.0f} ms for each answer of S3")
     print(f"  {'':<40}{revision:>10}{'now':>8}{'ratio':>8}")
     for what, label in FIGURES.items():
         before, now = (statistics.median(run[what] for run in rounds[version]) for version in handlers)
         print(f"  {label:<40}{before:>10.1f}{now:>8.1f}{now / before:>8.2f}")
+    for kind, cpus in kinds.items():
+        before, now = (min(cpus[version]) for version in handlers)  # noise only adds
+        label = f"framing and cutting down, {kind}, MB/s"
+        print(f"  {label:<40}{KIND_MB / before * 1000:>10.0f}{KIND_MB / now * 1000:>8.0f}{before / now:>8.2f}")
     print(f"  memory for a batch of {FILES} files of {HUGE_MB:,} MB, above a batch of small ones: {memory:.0f} MB")
 
 

@@ -114,18 +114,12 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def log() -> Iterator[io.StringIO]:
-    """What the logger writes."""
+    """The output of the logger."""
     stream = io.StringIO()
     handler: Any = lambda_function.logger.registered_handler
     before = handler.setStream(stream)
     yield stream
     handler.setStream(before)
-
-
-@pytest.fixture(autouse=True)
-def decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoders of its own for every test: what one leaves behind neither helps nor harms another."""
-    monkeypatch.setattr(lambda_function, "_decoders", lambda_function._Decoders())
 
 
 def chunks(data: bytes, size: int) -> list[bytes]:
@@ -134,14 +128,10 @@ def chunks(data: bytes, size: int) -> list[bytes]:
 
 
 def frame(pieces: list[bytes], at_once: int = 64) -> list[tuple[str, str]]:
-    """What the framer makes of a file in pieces, if it decodes so many bytes at once, within a record's limit."""
-    framer = lambda_function.Framer()
-    records = []
-    with mock.patch.object(lambda_function, "AT_ONCE_BYTES", min(at_once, lambda_function.MAX_RECORD_BYTES)):
-        for piece in [*pieces, None]:
-            framer.feed(piece or b"", last=piece is None)
-            while batch := framer.take():
-                records += batch
+    """Return the framer's records of a file in pieces, if it decodes batches of that size, within a record's limit."""
+    with mock.patch.object(lambda_function, "BATCH_BYTES", min(at_once, lambda_function.MAX_RECORD_BYTES)):
+        framer = lambda_function.Framer(filter(None, pieces))
+        records = [record for batch in framer.batches() for record in batch]
     assert framer.records == len(records)
     return [(record.patient_id, record.patient_name) for record in records]
 

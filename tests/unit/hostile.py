@@ -76,16 +76,11 @@ def main(name: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     space = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (space + 160 * MB, space + 160 * MB))
-    framer = Framer()
+    reads = (data[at : at + READ_BYTES] for data in FILES[name]() for at in range(0, len(data), READ_BYTES))
+    framer = Framer(reads)
     outcome = "accepted"
     try:
-        for data in FILES[name]():
-            for at in range(0, len(data), READ_BYTES):
-                framer.feed(data[at : at + READ_BYTES])
-                while batch := framer.take():
-                    cut_down(batch)
-        framer.feed(b"", last=True)
-        while batch := framer.take():
+        for batch in framer.batches():
             cut_down(batch)
     except Rejected as error:
         outcome = str(error)

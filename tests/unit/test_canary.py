@@ -50,7 +50,7 @@ def test_a_bad_file_leaks_no_content(
     s3: Any, context: Context, log: io.StringIO, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if name == "too large":
-        for limit in ("MAX_RECORD_BYTES", "AT_ONCE_BYTES"):
+        for limit in ("MAX_RECORD_BYTES", "BATCH_BYTES"):
             monkeypatch.setattr(lambda_function, limit, 600)
     s3.put_object(Bucket="raw", Key="scan.json", Body=BAD[name])
     assert lambda_handler(notification("scan.json"), context) is None
@@ -82,7 +82,7 @@ def test_a_handler_bug_leaks_no_content(
         raise ValueError(f"cannot do it: {GOOD!r}")
 
     monkeypatch.setattr(lambda_function, broken, wrong)
-    for name in ("READ_BYTES", "AT_ONCE_BYTES"):
+    for name in ("READ_BYTES", "BATCH_BYTES"):
         monkeypatch.setattr(lambda_function, name, 200)
     s3.put_object(Bucket="raw", Key="scan.json", Body=json.dumps([RECORD] * 20).encode()[:-1] + b",7]")
     with pytest.raises(Failure, match="ValueError in wrong line") as caught:

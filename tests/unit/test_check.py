@@ -34,7 +34,7 @@ RECORD = '{"patient_id":"P-1","patient_name":"Ada Example"}'
 
 
 class Answer:
-    """What a run prints and returns."""
+    """The output and the exit code of a run."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -75,7 +75,7 @@ def verdict(run: Callable[..., Answer], text: str, reason: str) -> None:
     expected = f"scan.json: rejected, {reason}{', ' + place(before) if marked else ''}\n"
     for read, at_once in ((7, 7), (len(data) or 1, 64), (len(data) or 1, 2 * len(data))):
         at_once = min(at_once, lambda_function.MAX_RECORD_BYTES)
-        with mock.patch.multiple(lambda_function, READ_BYTES=read, AT_ONCE_BYTES=at_once):
+        with mock.patch.multiple(lambda_function, READ_BYTES=read, BATCH_BYTES=at_once):
             answer = run(scan=data)
         assert (answer.code, answer.out, answer.err) == (1, expected, "")
 
@@ -130,7 +130,9 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def limited(reason: str) -> None:
         limit = 400 if reason.startswith("record_too_large") else 16 * 1024 * 1024
         monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", limit)
+        monkeypatch.setattr(lambda_function, "BATCH_BYTES", min(limit, batch_bytes))
 
+    batch_bytes = lambda_function.BATCH_BYTES
     return limited
 
 
@@ -395,11 +397,11 @@ def test_an_unreadable_file_is_reported_with_a_remedy(
     assert (answer.code, answer.out) == (1, "good.json: accepted, 0 records\n")
     assert answer.err.splitlines() == [
         "error: folder.json is a folder. Name the files in it.",
-        "error: loop.json cannot be read: Too many levels of symbolic links. Try again, or copy it anew.",
+        "error: loop.json cannot be read: Too many levels of symbolic links. Try again, or copy it again.",
         "error: good.json/scan.json does not exist. Check its name and folder.",
         "error: good.json/ does not exist. Check its name and folder.",
         'error: "" does not exist. Check its name and folder.',
-        "error: /proc/self/mem cannot be read: Input/output error. Try again, or copy it anew.",
+        "error: /proc/self/mem cannot be read: Input/output error. Try again, or copy it again.",
     ]
     monkeypatch.setattr("builtins.open", mock.Mock(side_effect=PermissionError(13, "Permission denied", "good.json")))
     denied = run("good.json")
@@ -468,7 +470,7 @@ def test_no_content_of_a_bad_file_is_printed(
     run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, log: io.StringIO, name: str
 ) -> None:
     if name == "too large":
-        for limit in ("MAX_RECORD_BYTES", "AT_ONCE_BYTES"):
+        for limit in ("MAX_RECORD_BYTES", "BATCH_BYTES"):
             monkeypatch.setattr(lambda_function, limit, 600)
     answer = run(scan=BAD[name])
     assert (answer.code, answer.err) == (1, "")
@@ -487,7 +489,7 @@ def test_a_handler_bug_leaks_no_content(
         raise ValueError(f"cannot do it: {GOOD!r}")
 
     monkeypatch.setattr(lambda_function, broken, wrong)
-    for name in ("READ_BYTES", "AT_ONCE_BYTES"):
+    for name in ("READ_BYTES", "BATCH_BYTES"):
         monkeypatch.setattr(lambda_function, name, 200)
     answer = run("scan.json", scan=json.dumps([json.loads(GOOD)[0]] * 20).encode()[:-1] + b",7]")
     assert (answer.code, answer.out) == (1, "")

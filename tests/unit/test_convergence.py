@@ -1,7 +1,7 @@
 """Convergence: whatever runs when, and whatever dies when, result and verdict come from the newest version.
 
 The handler's own code runs against a simulated S3. Each invocation is a greenlet, which stops before every request to
-S3; which one goes on, dies, or is started next is what Hypothesis chooses.
+S3; Hypothesis chooses which one continues, dies, or is started next.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ STEPS = {  # of the handler: what each asks of S3
 class Invocation:
     """The handler at work, one request to S3 at a time. It is also the S3 client that the handler sees.
 
-    late: whether what is asked aside is asked when the answer is needed, or else at once. in_batch: whether it has more
+    late: whether side requests are made when the answer is needed, or else immediately. in_batch: whether it has more
     objects to process. without: a step left out.
     """
 
@@ -265,14 +265,13 @@ def check(key: Key, valid: list[Any]) -> None:
 def read(download: Any) -> Iterator[bytes]:
     while data := download._body.read(64):
         yield data
-    yield b""
 
 
 @pytest.fixture(params=["keep", "remove"])
 def simulated(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     monkeypatch.setattr(lambda_function, "STALE_RESULTS", request.param)
     monkeypatch.setattr(lambda_function, "s3", CurrentClient())
-    monkeypatch.setattr(lambda_function, "_aside", CurrentClient())
+    monkeypatch.setattr(lambda_function, "_request_threads", CurrentClient())
     monkeypatch.setattr(lambda_function.Download, "pieces", read)
     monkeypatch.setattr(lambda_function, "PART_BYTES", 100)  # so that some uploads are multipart, some are not
 
@@ -339,7 +338,7 @@ def test_an_interrupted_upload_publishes_nothing() -> None:
 def test_newest_version_wins_with_real_threads(
     s3: Any, monkeypatch: pytest.MonkeyPatch, stale_results: str, last: str
 ) -> None:
-    """Uploads and invocations, all at once, each upload followed by its own event and by a repeated one."""
+    """Concurrent uploads and invocations, each upload followed by its own event and by a repeated one."""
     monkeypatch.setattr(lambda_function, "STALE_RESULTS", stale_results)
     errors: list[Exception] = []
 

@@ -236,7 +236,7 @@ def test_near_the_timeout_the_rest_of_a_batch_is_delivered_again(
 def test_the_files_of_a_batch_are_processed_side_by_side(
     s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = [f"{n}.json" for n in range(lambda_function.SIDE_BY_SIDE)]
+    keys = [f"{n}.json" for n in range(lambda_function.CONCURRENT_OBJECTS)]
     put(s3, *keys)
     put_object, all_of_them = s3.put_object, threading.Barrier(len(keys))
 
@@ -303,11 +303,11 @@ def test_a_large_file_waits_for_its_turn_only_while_there_is_time(s3: Any, monke
     put(s3, "scan.json")
     monkeypatch.setattr(lambda_function, "READ_BYTES", len(ONE) - 1)
     other_file_is_done = threading.Event()
-    lambda_function._large.submit(other_file_is_done.wait)
+    lambda_function._large_object_thread.submit(other_file_is_done.wait)
     soon = Context(lambda: lambda_function.TIME_MARGIN_MS + 1)
     assert failed(lambda_handler(batch(notification("scan.json")), soon)) == ["m0"]
     other_file_is_done.set()
-    lambda_function._large.submit(int).result()
+    lambda_function._large_object_thread.submit(int).result()
     assert processed(s3, "scan.json") is None
 
 

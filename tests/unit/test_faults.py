@@ -39,7 +39,7 @@ def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch, req
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(lambda_function, "PART_BYTES", 40_000)
     monkeypatch.setattr(lambda_function, "READ_BYTES", 32_768)
-    monkeypatch.setattr(lambda_function, "AT_ONCE_BYTES", 32_768)
+    monkeypatch.setattr(lambda_function, "BATCH_BYTES", 32_768)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1)
     client: Any = boto3.client("s3", endpoint_url=f"http://{server[0]}:{server[1]}")
     client.proxy = proxy

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,6 +17,9 @@ import lambda_function
 from lambda_function import Framer, Rejected
 
 from .conftest import chunks, frame, rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Text that looks like structure, keys that look like those of records.
 TEXT = st.one_of(
@@ -185,10 +190,11 @@ def test_records_longer_than_a_read_are_reassembled() -> None:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Any:
     """How many bytes each decoder goes through, time after time."""
     sizes: dict[str, list[int]] = {}
+    decoders = lambda_function._Decoders()
 
     class Counting:
         def __init__(self, name: str) -> None:
-            self.decoder, self.sizes = getattr(lambda_function._decoders, name), sizes.setdefault(name, [])
+            self.decoder, self.sizes = getattr(decoders, name), sizes.setdefault(name, [])
 
         def decode(self, data: Any) -> Any:
             self.sizes.append(len(data))
@@ -200,7 +206,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise
 
     for name in ("one", "many", "passed"):
-        monkeypatch.setattr(lambda_function._decoders, name, Counting(name))
+        monkeypatch.setattr(decoders, name, Counting(name))
+    monkeypatch.setattr(lambda_function, "_idle_decoders", [decoders])
     return sizes
 
 
@@ -249,11 +256,9 @@ def test_records_whose_rhythm_matches_the_reads_are_seldom_decoded_twice(length:
 
 
 def test_batches_are_bounded_but_not_small() -> None:
-    framer = Framer()
-    data = json.dumps([record(n=[record()] * 30_000), *[record()] * 200_000]).encode()
-    framer.feed(data, last=True)
-    batches = list(iter(framer.take, []))
-    most = lambda_function.AT_ONCE_BYTES / len(json.dumps(record()))
+    framer = Framer(iter([json.dumps([record(n=[record()] * 30_000), *[record()] * 200_000]).encode()]))
+    batches = list(framer.batches())
+    most = lambda_function.BATCH_BYTES / len(json.dumps(record()))
     assert max(map(len, batches)) <= most
     assert len(batches) < 10 + 200_000 / most
     assert sum(map(len, batches)) == framer.records == 200_001
@@ -290,32 +295,30 @@ def test_an_endless_record_is_rejected_as_soon_as_it_exceeds_the_limit(
                 assert rejection(f"[{before}{endless}".encode(), size) == f"{reason} record={records}"
 
 
-def feed(framer: Framer, *pieces: bytes) -> None:
-    for piece in pieces:
-        framer.feed(piece)
-        assert not framer.take()
-
-
-def test_endless_white_space_is_not_buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_white_space_before_the_array_is_rejected_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_function, "MAX_RECORD_BYTES", 4096)
-    framer = Framer()
-    with pytest.raises(Rejected, match="record_too_large"):
-        feed(framer, *[b" " * 1000] * 100)
-    framer = Framer()
-    feed(framer, b" " * 4097)
-    with pytest.raises(Rejected, match=r"^record_too_large record=0$"):
-        feed(framer, b" ")
-    framer = Framer()
-    feed(framer, b"[]")
-    for _ in range(500):
-        feed(framer, b" " * 1000)
-        assert len(framer._window) < lambda_function.AT_ONCE_BYTES
-    monkeypatch.setattr(lambda_function, "AT_ONCE_BYTES", 2)
-    framer = Framer()
-    feed(framer, b"[]")
-    for _ in range(100):
-        feed(framer, b" " * 1000)
-        assert not framer._window
+    for size, reads in ((1, 4098), (4097, 2), (1000, 5)):
+        pieces = itertools.repeat(b" " * size, 10_000)
+        with pytest.raises(Rejected, match=r"^record_too_large record=0$"):
+            list(Framer(pieces).batches())
+        assert 10_000 - operator.length_hint(pieces) == reads
+    with pytest.raises(Rejected, match=r"^empty_file$"):
+        list(Framer(iter([b" " * 4097])).batches())
+
+
+@pytest.mark.parametrize("at_once", [2, 256 * 1024])
+def test_white_space_after_the_array_is_not_kept(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_function, "BATCH_BYTES", at_once)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"[]"
+        for _ in range(500):
+            yield b" " * 1000
+            assert len(framer._window) < max(2 * at_once, 2000)
+
+    framer = Framer(pieces())
+    assert not list(framer.batches())
+    assert framer.offset == 2 + 500_000 + len(lambda_function._PADDING)
 
 
 def deep(levels: int, opening: str = "[", closing: str = "]") -> bytes:
@@ -353,7 +356,7 @@ def test_the_decoder_words_its_errors_as_the_framer_expects() -> None:
         (b"[]", "Expected `object`, got `array`"),
     ]:
         with pytest.raises(msgspec.DecodeError) as caught:
-            lambda_function._decoders.one.decode(data)
+            lambda_function._Decoders().one.decode(data)
         assert str(caught.value) == message
 
 
@@ -363,9 +366,11 @@ def test_records_of_an_abandoned_file_do_not_leak_into_the_next(monkeypatch: pyt
             many.decode(data)
             raise MemoryError
 
-    many = lambda_function._decoders.many
+    decoders = lambda_function._Decoders()
+    many = decoders.many
+    monkeypatch.setattr(lambda_function, "_idle_decoders", [decoders])
     with monkeypatch.context() as patched:
-        patched.setattr(lambda_function._decoders, "many", Failing())
+        patched.setattr(decoders, "many", Failing())
         with pytest.raises(MemoryError):
             frame([json.dumps([record()]).encode()])
     assert frame([json.dumps([record(patient_name="y")]).encode()]) == [("1", "y")]
@@ -373,8 +378,8 @@ def test_records_of_an_abandoned_file_do_not_leak_into_the_next(monkeypatch: pyt
 
 @pytest.mark.parametrize("after", [b"", b"]", b",", b"}", b" ]", b",{}]", b",7]", b',{"a":[1,2', b"x"])
 def test_the_end_of_so_many_records_is_found_whatever_follows(after: bytes) -> None:
-    array = b"["
+    array, decoders = b"[", lambda_function._Decoders()
     for count in range(1, 5):
         array += b"," * (count > 1) + json.dumps(record(n=[record()] * count, m="]},{")).encode()
         for rest in (after, b",{}" * 3 + after):
-            assert lambda_function._decoders.end(bytearray(array + rest), count) == len(array)
+            assert decoders.end_of(count, bytearray(array + rest)) == len(array)

@@ -99,7 +99,7 @@ def test_every_write_carries_its_checksum(s3: Any, records: int | None) -> None:
 
 def test_a_running_large_copy_is_awaited_when_time_runs_out(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     time_is_up = threading.Event()
-    submit = lambda_function._large.submit
+    submit = lambda_function._large_object_thread.submit
 
     def submit_and_tell(copy: Callable[[], None]) -> Any:
         future = submit(copy)
@@ -118,7 +118,7 @@ def test_a_running_large_copy_is_awaited_when_time_runs_out(s3: Any, monkeypatch
         waits = threading.current_thread() is threading.main_thread()
         return lambda_function.TIME_MARGIN_MS + 1 if waits else 300_000
 
-    monkeypatch.setattr(lambda_function, "_large", SimpleNamespace(submit=submit_and_tell))
+    monkeypatch.setattr(lambda_function, "_large_object_thread", SimpleNamespace(submit=submit_and_tell))
     monkeypatch.setattr(lambda_function, "READ_BYTES", len(ONE) - 1)
     monkeypatch.setattr(Upload, "finish", fail_then)
     s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
@@ -245,15 +245,15 @@ def test_a_verdict_is_written_once_however_often_its_event_arrives(s3: Any) -> N
     assert versions(s3, "rejected") == 1
 
 
-@pytest.mark.parametrize("then", ["mended", "deleted"])
+@pytest.mark.parametrize("then", ["fixed", "deleted"])
 def test_a_verdict_is_removed_once_its_version_is_replaced_or_deleted(s3: Any, then: str) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=INVALID)
     run()
-    if then == "mended":
+    if then == "fixed":
         s3.put_object(Bucket="raw", Key="scan.json", Body=ONE)
     else:
         s3.delete_object(Bucket="raw", Key="scan.json")
-    assert run().outcome == ("processed" if then == "mended" else "gone")
+    assert run().outcome == ("processed" if then == "fixed" else "gone")
     assert verdict(s3, "scan.json") is None
     assert versions(s3, "rejected") == 2  # it can be brought back
 
@@ -392,7 +392,8 @@ class Reads:
 
 
 def read_ahead(body: Any, remaining: int = 300_000) -> Any:
-    return Download(Work("raw", "scan.json"), body, lambda_function.READ_BYTES + 1).pieces_ahead(lambda: remaining)
+    size = lambda_function.READ_BYTES + 1
+    return Download(Work("raw", "scan.json"), body, size, lambda: remaining).pieces_ahead()
 
 
 def test_reading_stays_ahead_of_the_parser_within_a_limit() -> None:

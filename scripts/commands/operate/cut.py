@@ -28,7 +28,7 @@ SOURCE = "erased-from"  # metadata of a rewritten file: the version that it take
 CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "NoSuchKey", "404")
 
 
-class Changed(Exception):  # noqa: N818 - not always an error of ours
+class Changed(Exception):  # noqa: N818 - not always an error of the command
     """Somebody else has written or deleted the object meanwhile."""
 
 
@@ -51,19 +51,24 @@ class Cut:
         return self.kept, self._digest.hexdigest()
 
     def pieces(self, source: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the file without the records, in pieces. The last piece that it takes is empty. Raises Rejected.
+        """Yield the file without the records, in pieces. Raises Rejected.
 
-        The handler's framer tells how many records there are up to where; within these, each is framed by the decoder.
+        The handler's framer reports up to which byte of the file it has framed how many records; the decoder frames
+        each of these.
         """
-        framer, pending = self._code.Framer(), bytearray()
-        for data in source:
-            pending += data
-            framer.feed(data, last=not data)
-            while batch := framer.take():
-                padding = 0 if data else len(self._code._PADDING)
-                end = min(len(pending) + padding - len(framer._window), len(pending))
-                yield self._without(bytes(pending[:end]), batch, closed=framer._closed)
-                del pending[:end]
+        start, pending = 0, bytearray()  # of the file, read but not yet yielded
+
+        def read() -> Iterator[bytes]:
+            for data in source:
+                pending.extend(data)
+                yield data
+
+        framer = self._code.Framer(read())
+        for batch in framer.batches():
+            text = bytes(pending[: framer.offset - start])
+            yield self._without(text, batch, closed=framer.closed)
+            del pending[: len(text)]
+            start += len(text)
         if not self.kept:
             yield self._head
         yield self._space + bytes(pending)
@@ -105,7 +110,7 @@ def cut_of(pipeline: Pipeline, patients: Patients, version: Version) -> Cut:
 
 
 def rewrite(pipeline: Pipeline, patients: Patients, version: Version, newest: str) -> Cut:
-    """Write a version anew over the newest one, given by its ETag, without the records of patients.
+    """Rewrite a version, over the newest one, given by its ETag, without the records of patients.
 
     Returns what was kept. Raises Changed when another version is the newest one by now, Rejected, ClientError,
     Interrupted; then nothing was written.

@@ -58,7 +58,7 @@ def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
     raw = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)
     work = code.Work(pipeline.raw, key, version_id, etag)
     try:
-        code._copy(work, code.Download(work, raw["Body"], raw["ContentLength"]).pieces(), lambda: 3_600_000)
+        code._copy(work, code.Download(work, raw["Body"], raw["ContentLength"], lambda: 3_600_000).pieces())
     except code.Rejected as error:
         return OF_REJECTED + str(error)
     except (code.Failure, HTTPError, OSError) as error:

@@ -79,9 +79,9 @@ class Patients:
         return sum(map(self.ids.__contains__, map(_patient_id, batch)))
 
     def ruled_out(self, data: bytes) -> bool:
-        """Return whether a whole file is sure to hold none of the ids. If not, nothing is known as yet.
+        """Return whether a whole file is sure to hold none of the ids. If not, nothing is known yet.
 
-        Where none of its characters is escaped, an id stands as it is. What does not look like an array of JSON may be
+        Where none of its characters is escaped, an id stands as it is. Content that is not a JSON array may be
         anything.
         """
         return (
@@ -124,7 +124,7 @@ def _escapes(char: str) -> Iterator[bytes]:
 
 
 def _on_its_own(form: bytes) -> bytes:
-    """Return a pattern of a form that is no part of a longer word. It begins with the form, which is found fast."""
+    """Return a pattern of a form that is not part of a longer word. It begins with the form, which is found fast."""
     text = re.escape(form)
     before = rb"(?<!" + _WORD + text + rb")" if re.match(_WORD, form) else b""
     after = rb"(?!" + _WORD + rb")" if re.match(_WORD, form[-1:]) else b""
@@ -230,7 +230,7 @@ def same_question(ledger: Ledger, resume: bool, **question: Any) -> None:
         if resume and before is not None and (before != value or (name == "patients" and not value)):
             raise Refused(
                 "the stopped run was asked about other patients, or the file with their ids has changed since, or it "
-                "was none. Run the command without --resume."
+                "was empty. Run the command without --resume."
                 if name == "patients"
                 else f"the stopped run had another {name}. Run the command without --resume."
             )
@@ -263,14 +263,14 @@ class Held(NamedTuple):
 
 
 def pieces_of(pipeline: Pipeline, version: Version) -> tuple[dict[str, Any], Generator[bytes]]:
-    """Begin to read a version, as the handler does. Returns what S3 tells of it, and its pieces, the last one empty.
+    """Begin to read a version, as the handler does. Returns S3's response and the pieces of the version.
 
-    Raises ClientError; the pieces, what the handler's Download raises.
+    Raises ClientError; reading a piece raises what the handler's Download raises.
     """
     code = function_code(pipeline)
     got = pipeline.s3.get_object(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
     work = code.Work(version.bucket, version.key, version.version_id, version.etag)
-    return got, code.Download(work, got["Body"], got["ContentLength"]).pieces()
+    return got, code.Download(work, got["Body"], got["ContentLength"], lambda: 3_600_000).pieces()
 
 
 def look(pipeline: Pipeline, patients: Patients, version: Version) -> Held | None:
@@ -287,9 +287,8 @@ def look(pipeline: Pipeline, patients: Patients, version: Version) -> Held | Non
             data = b"".join(pieces)
             if patients.ruled_out(data):
                 return None
-            pieces = (piece for piece in (data, b""))
         try:
-            matched, records = count_records(code, patients, pieces)
+            matched, records = count_records(code, patients, iter([data]) if whole else pieces)
         except code.Rejected as error:
             if error.reason == "gzip" or looks_like(next(again(), b""), error.reason) in COMPRESSED:
                 return Held(version, "unreadable", reason="compressed")
@@ -309,13 +308,10 @@ def look(pipeline: Pipeline, patients: Patients, version: Version) -> Held | Non
     return Held(version, "records", matched, records) if matched else None
 
 
-def count_records(code: Any, patients: Patients, pieces: Iterable[bytes]) -> tuple[int, int]:
+def count_records(code: Any, patients: Patients, pieces: Iterator[bytes]) -> tuple[int, int]:
     """Return how many records of a file are of these patients, and how many it has. Raises Rejected."""
-    framer, matched = code.Framer(), 0
-    for data in pieces:
-        framer.feed(data, last=not data)
-        while batch := framer.take():
-            matched += patients.among(batch)
+    framer = code.Framer(pieces)
+    matched = sum(map(patients.among, framer.batches()))
     return matched, framer.records
 
 
@@ -388,7 +384,7 @@ def note(ledger: Ledger, held: Held) -> None:
 
 def noted(ledger: Ledger, condition: str = "true", values: Iterable[Any] = ()) -> Iterator[Held]:
     """Yield what was noted, in order of keys and times."""
-    query = f"select * from held where {condition} order by key, bucket, newest, modified, rowid desc"  # noqa: S608 - a text of ours
+    query = f"select * from held where {condition} order by key, bucket, newest, modified, rowid desc"  # noqa: S608 - a constant
     for *version, state, matched, records, reason in ledger.db.execute(query, list(values)):
         yield Held(Version(*version), state, matched, records, reason)
 

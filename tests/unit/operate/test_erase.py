@@ -59,7 +59,7 @@ def raw_records(data: bytes) -> list[bytes]:
 def test_a_cut_keeps_every_other_record_byte_for_byte(case: tuple[set[str], bytes], size: int, at_once: int) -> None:
     ids, data = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lambda_function, "AT_ONCE_BYTES", at_once)
+        patch.setattr(lambda_function, "BATCH_BYTES", at_once)
         made, one = cut_out(data, ids, size)
         untouched, _ = cut_out(data, {"nobody at all"}, size)
     expected = [raw for raw in raw_records(data) if json.loads(raw)["patient_id"] not in ids]
@@ -399,7 +399,7 @@ def test_no_version_is_removed_before_the_new_result_exists(
     answer = operator.erase("--wait", "0")
     assert answer.code == 1
     assert only(answer)["state"] == "made"
-    assert {one["why"] for one in only(answer)["remains"]} == {"its result is not made as yet"}
+    assert {one["why"] for one in only(answer)["remains"]} == {"its result is not made yet"}
     assert operator.contents("raw") == [array(ANN, BOB), array(BOB)]
 
 

@@ -43,7 +43,7 @@ def test_a_file_that_is_ruled_out_holds_no_record_of_the_patients(case: tuple[se
     ids = {record["patient_id"] for record in json.loads(data.decode("utf-8-sig"))}
     if Patients(asked).ruled_out(data):
         assert not ids & asked
-    matched, records = find.count_records(lambda_function, Patients(asked), [data, b""])
+    matched, records = find.count_records(lambda_function, Patients(asked), iter([data]))
     assert records == len(json.loads(data.decode("utf-8-sig")))
     assert matched == sum(record["patient_id"] in asked for record in json.loads(data.decode("utf-8-sig")))
 
