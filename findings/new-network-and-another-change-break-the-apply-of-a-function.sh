@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # vpc_config is added to a Lambda function that exists, and the network that it names is made in the same apply. Known is
-# that the function then stays outside (terraform-provider-aws issue 8509): the provider compares IDs, and there are none
-# as yet. But where anything else about the function changes as well, a description say, the apply does not leave it
+# that the function then stays outside (terraform-provider-aws issue 8509): the provider compares IDs, and there are
+# none yet. But where anything else about the function changes as well, a description say, the apply does not leave it
 # outside: it makes the network, and then ends with an error that calls itself a bug of the provider. The same apply once
 # more succeeds. So whether a configuration can be applied depends on a change that has nothing to do with the network.
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # pytest-cov's mark no_cover, which is to leave a test out of the measurement, saves nothing in a process of pytest-xdist:
 # what the test executes is traced all the same, and only then thrown away. In such a process two measurements run, one
-# begun when pytest starts and one for the process; the mark stops the upper one, and the lower goes on. To stop both,
+# begun when pytest starts and one for the process; the mark stops the upper one, and the lower continues. To stop both,
 # call coverage.Coverage.current().stop() until there is no current one.
 #
 # Versions: pytest-cov 7.1.0, coverage 7.17.3, pytest-xdist 3.8.0, pytest 9.2.0. Output seen:

@@ -2,7 +2,7 @@
 # Under pytest 9.2, pytest-xdist's `--dist loadgroup` groups nothing: tests with one and the same xdist_group mark run in
 # different processes, without a warning. xdist writes the group into an attribute of each test (_nodeid) from which
 # pytest no longer takes the test's ID. A fixture of a module that takes long to make is made once in each process again,
-# and tests that the mark was to keep apart run at once. A subclass of xdist's LoadScopeScheduling that overrides
+# and tests that the mark was to keep apart run concurrently. A subclass of xdist's LoadScopeScheduling that overrides
 # _split_scope still groups.
 #
 # Versions: pytest-xdist 3.8.0 with pytest 9.2.0, beside pytest 8.4.2. Output seen:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 LOCK = Path(__file__).resolve().parents[1] / ".local/python_env.lock"
-# How the user's pip reaches a package index. All other settings of theirs (a user install, a prefix, a target folder,
+# How the user's pip reaches a package index. All their other settings (a user install, a prefix, a target folder,
 # constraints) are for their own packages: with them, ours would end up elsewhere or not at all.
 INDEX_SETTINGS = {
     *("CACHE_DIR", "CERT", "CLIENT_CERT", "CONFIG_FILE", "DEFAULT_TIMEOUT", "EXTRA_INDEX_URL", "FIND_LINKS"),
@@ -49,7 +49,7 @@ def make(folder: Path, requirements: Path) -> None:
     """
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first runs at once: the second finds what the first has made
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two concurrent first runs: the second finds what the first has made
         _make(folder, requirements)
 
 

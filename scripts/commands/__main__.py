@@ -3,7 +3,7 @@
 Exit codes: 0, it is done and all is well; 1, it is not, or a command was refused; 2, the command line is wrong;
 128 and the signal's number, after a signal.
 
-Nothing heavy is imported before it is known what is to be done, so help and refusals answer at once.
+Nothing heavy is imported until a verb needs it, so help and refusals answer immediately.
 """
 
 from __future__ import annotations
@@ -301,9 +301,9 @@ def run(arguments: list[str]) -> int:
     if options.verb in (None, "help"):
         parser().print_help()
         return 0
-    if "name" in options:  # before the SDK is loaded, so that what is wrong with the files is said at once
+    if "name" in options:  # before the SDK is loaded, so that a fault in the files is reported immediately
         if not options.name:
-            raise Refused('the name of the environment is empty. If it is meant to be "$ENV", set ENV first.')
+            raise Refused('the name of the environment is empty. If you typed "$ENV", set ENV first.')
         resolve = environment.holding if options.on_pipeline else environment.Environment.read
         options.environment = resolve(options.name)
     module, _, function = options.work.partition(":")

@@ -27,7 +27,7 @@ PACKAGES = ROOT / "build"
 
 @dataclass(frozen=True)
 class Run:
-    """What a run works on, resolved once. packages: the folder to build them in; log: where output goes, if set."""
+    """The target of a run, resolved once. packages: the folder to build them in; log: where output goes, if set."""
 
     environment: Environment
     account: Account

@@ -60,7 +60,7 @@ def text(environment: str, summary: str) -> str:
         summary = summary[:LONGEST_SUMMARY] + "\n... shortened; the run has all of it."
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", summary)), default=0))
     return (
-        f"What runs in {environment} differs from the code on the main branch.{run_link()}\n\n"
+        f"{environment} has drifted from the code on the main branch.{run_link()}\n\n"
         f"{fence}text\n{summary.strip()}\n{fence}\n\n"
         f"To undo the change, run `./deploy.sh deploy {environment}`. To keep it, put it into the code. "
         "After a rollback, revert the commit that was rolled back, or the next deploy brings it back. "

@@ -198,7 +198,7 @@ def data_dir(root: Path = ROOT) -> Path:
 
 
 def refuse_other_sources() -> None:
-    """Raise Refused when Terraform would listen to something that the commands do not know of."""
+    """Raise Refused when Terraform would read settings that the commands do not."""
     if (workspace := os.environ.get("TF_WORKSPACE", "default")) not in ("", "default"):
         raise Refused(
             f"TF_WORKSPACE is {workspace}, which has a state of its own. An environment is a file in env/ here: "

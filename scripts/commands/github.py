@@ -85,7 +85,7 @@ def remedy(error: NoAnswer) -> str:
     """Return what to do when GitHub does not let a job keep its issue."""
     if not error.status:
         return "Check GITHUB_API_URL, or try again later."
-    return REMEDIES.get(error.status, "Run it again later; https://www.githubstatus.com tells of outages.")
+    return REMEDIES.get(error.status, "Run it again later; https://www.githubstatus.com reports outages.")
 
 
 def check_subjects(settings: dict[str, Any], retry: str) -> None:

@@ -1,4 +1,4 @@
-"""What a saved plan will do, and whether it is a plan of what the commands work on."""
+"""Summarise a saved plan, and check that it was made for the current target."""
 
 from __future__ import annotations
 

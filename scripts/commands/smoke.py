@@ -45,7 +45,7 @@ def test(pipeline: Pipeline) -> None:
         what = "gave no result" if result is None else "gave the wrong result"
         raise Refused(
             f"the smoke test failed: {pipeline.raw}/{key} {what}. Look at ./deploy.sh logs {pipeline.name} --once; "
-            f"./deploy.sh rollback {pipeline.name} returns to the version before."
+            f"./deploy.sh rollback {pipeline.name} returns to the previous version."
         )
     print(f"The smoke test passed: a file went through in {time.monotonic() - began:.1f} s.", flush=True)
 

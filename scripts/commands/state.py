@@ -46,7 +46,7 @@ def make_bucket(environment: Environment, account: Account) -> None:
         s3.create_bucket(Bucket=bucket, **where)
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        # OperationAborted: somebody else makes it at this moment.
+        # OperationAborted: somebody else is creating it.
         if code not in ("BucketAlreadyOwnedByYou", "OperationAborted"):
             raise Refused(f"the state bucket {bucket} cannot be made: {code}. Ask for s3:CreateBucket on it.") from None
     try:

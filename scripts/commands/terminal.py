@@ -1,4 +1,4 @@
-"""What a person at the terminal sees of a run, and how they stop it."""
+"""Output for a person at the terminal, and how they stop a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stopped(BaseException):
 
 
 class Interrupted(Exception):  # noqa: N818
-    """A run stopped at a safe place, as it was told to. What was done so far is kept."""
+    """A run stopped at a safe place, by a signal. All work so far is kept."""
 
 
 FOLLOW_SECONDS, LINE = 1.0, 80  # how often, and how much of it at most
@@ -60,7 +60,7 @@ class Stopping:
         os.write(self._writing, b"!")
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         if self._is_set:
             os.read(self._reading, 1024)
             self._is_set = False
@@ -208,7 +208,7 @@ def out(**line: Any) -> None:
 
 
 def moment(text: str) -> float:
-    """Return a point in time, in seconds since the epoch. Raises Refused if the text is none."""
+    """Return a point in time, in seconds since the epoch. Raises Refused for any other text."""
     if match := re.fullmatch(r"([0-9]+)([smhd])", text):
         return time.time() - int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     try:

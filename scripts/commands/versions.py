@@ -67,7 +67,7 @@ class Leaving:
 
     @contextlib.contextmanager
     def meanwhile(self, account: Account) -> Iterator[None]:
-        """While the block runs, delete the versions that hold a network up. What cannot be deleted is said at once."""
+        """While the block runs, delete the versions that hold a network up. Reports at the start which cannot be."""
         if not self.networks:
             yield
             return

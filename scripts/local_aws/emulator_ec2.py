@@ -1,4 +1,4 @@
-"""What EC2 tells of a private network and the emulator leaves out: a rule's prefix list, an endpoint's policy.
+"""Add what the emulator leaves out when asked about a private network: a rule's prefix list, an endpoint's policy.
 
 Terraform would take each for a change made by hand, in every plan.
 """

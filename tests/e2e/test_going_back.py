@@ -66,7 +66,7 @@ def test_a_broken_function_fails_the_smoke_test_and_can_be_rolled_back(clone: Cl
     message = clone.refused("deploy", "dev")
     assert re.fullmatch(
         r"error: the smoke test failed: ikerian-data-pipeline-raw-data-\S+\.json gave the wrong result\. "
-        r"Look at \./deploy\.sh logs dev --once; \./deploy\.sh rollback dev returns to the version before\.",
+        r"Look at \./deploy\.sh logs dev --once; \./deploy\.sh rollback dev returns to the previous version\.",
         message,
     ), message
     assert clone.version() != good

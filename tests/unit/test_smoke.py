@@ -79,7 +79,7 @@ def test_a_failure_says_where_to_look_and_how_to_roll_back(
     start, _, rest = str(refused.value).partition("smoke-test/")
     assert (start, rest.partition(".json")[2]) == (
         "the smoke test failed: raw/",
-        f" {what}. Look at ./deploy.sh logs prod --once; ./deploy.sh rollback prod returns to the version before.",
+        f" {what}. Look at ./deploy.sh logs prod --once; ./deploy.sh rollback prod returns to the previous version.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Compare raw with processed: what became of every upload."""
+"""Compare raw with processed: the outcome of every upload."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REPAIRABLE = f"verdict in ('missing', 'stale', 'tampered') and why not like '{OF
 
 
 class Finding(NamedTuple):
-    """What became of a key. modified: when its newest raw version was written, in seconds since the epoch."""
+    """The outcome of a key. modified: when its newest raw version was written, in seconds since the epoch."""
 
     key: str
     state: str
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 
 def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
-    """Find out what became of a key. None if it is nowhere.
+    """Find the outcome of a key. None if it is nowhere.
 
     What was listed may be old by now, so nothing is found fault with before the newest version was asked for. The
     result is asked for first: one that does not go with the version found then is behind a quite recent upload at most.
@@ -105,7 +105,7 @@ def of_rejected(pipeline: Pipeline, reason: str) -> str:
 
 
 def is_archived(newest: Any) -> bool:
-    """Return whether an object, by what HEAD tells of it, cannot be read before somebody restores it."""
+    """Return whether an object cannot be read until somebody restores it, given its headers."""
     archived = newest.get("StorageClass") in ("GLACIER", "DEEP_ARCHIVE") or "ArchiveStatus" in newest
     return archived and 'ongoing-request="false"' not in newest.get("Restore", "")
 

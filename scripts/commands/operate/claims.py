@@ -77,7 +77,7 @@ class Unknown(Answered):
 
 @dataclass(frozen=True)
 class Trial:
-    """What one run of verify works with. name: what its keys and its patients have in common."""
+    """The data of one run of verify. name: what its keys and its patients have in common."""
 
     pipeline: Pipeline
     environment: Environment
@@ -91,7 +91,7 @@ class Trial:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What env/ says of the pipeline."""
+        """Return the settings of the pipeline in env/."""
         return self.environment.entries.get(self.pipeline.name) or {}
 
     @cached_property
@@ -138,7 +138,7 @@ class Patience:
         return found
 
     def result(self, trial: Trial, key: str, version: str) -> Any:
-        """Return what S3 tells of the result of a version, once there is one, with its Body. Raises NotYet."""
+        """Return S3's response for the result of a version, once there is one, with its Body. Raises NotYet."""
         return self.wait(f"the result of {key}", lambda: result_of(trial.pipeline, key, [version]))
 
 
@@ -308,7 +308,7 @@ def plain_http(trial: Trial, _: Patience) -> None:
             raise No(f"over plain http the {role} bucket answers {code}")
 
 
-# --- what tells of it -------------------------------------------------------------------------------------------------
+# --- observability ----------------------------------------------------------------------------------------------------
 
 
 def alarm(trial: Trial, patience: Patience) -> None:
@@ -335,7 +335,7 @@ def alarm(trial: Trial, patience: Patience) -> None:
         cloudwatch.set_alarm_state(
             AlarmName=name, StateValue="ALARM", StateReason="A test by verify. Nothing is wrong."
         )
-        told = patience.wait(f"{name} to tell of its action", lambda: [one for one in sent() if one not in before])
+        told = patience.wait(f"{name} to report its action", lambda: [one for one in sent() if one not in before])
     finally:
         cloudwatch.set_alarm_state(
             AlarmName=name, StateValue=chosen["StateValue"], StateReason="The test by verify is over."
@@ -463,7 +463,7 @@ def second_plan(trial: Trial, _: Patience) -> None:
     output.write_text("")
     terraform, summary = deploy.plan_anew(replace(run, log=output), "-lock=false")
     terraform.forget_plan()
-    # The local AWS leaves out, when asked, part of what it was told of alarms.
+    # The local AWS returns alarms without some of their settings.
     changes = [one for one in summary.changes if not (trial.is_local and ".aws_cloudwatch_metric_alarm." in one)]
     if changes:
         more = f" and {count(len(changes) - SHOWN, 'other')}" if len(changes) > SHOWN else ""
@@ -562,7 +562,7 @@ CLAIMS = (
     ),
     Claim(
         "log",
-        "The log tells of each file, and of no patient",
+        "The log names each file, and no patient",
         "search it for both",
         log_lines,
         seconds=lambda trial: trial.result_seconds + LOG_SECONDS - RESULT_SECONDS,

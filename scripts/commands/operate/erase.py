@@ -1,7 +1,7 @@
 """Erase uploads, or the records of patients, for good: plan, do it, look again, and report.
 
-What a key's upload, result and verdict are is read from S3 at every step, so a run that was killed anywhere is taken up
-again by what is there. No older version goes before the newest one is free of the patients and has its result.
+Every step reads a key's upload, result and verdict from S3, so a run that was killed anywhere can be resumed. No older
+version is removed before the newest one is free of the patients and has its result.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ ACTIONS = {
     "erase": "to be removed with all versions, results and verdicts",
     "older": "to lose older versions; the newest one stays",
     "locked": "left alone, as object lock holds a version",
-    "waiting": "left alone, as the newest version is not processed as yet",
+    "waiting": "left alone: the newest version is not processed yet",
 }
 ELSEWHERE = (
     "S3's access logs, CloudTrail, the function's log and events in queues name keys and version IDs, not content.",
@@ -98,7 +98,7 @@ class Stored(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is to be done about a key.
+    """The work to be done about a key.
 
     action: what ACTIONS tells. Of what is to be rewritten: newest, ID and ETag of the newest version; base, those of
     the version whose records are kept; made, those of the version that was written in its place.
@@ -313,7 +313,7 @@ def show_plan(pipeline: Pipeline, ledger: Ledger) -> None:
 
 
 def rewrite_all(pipeline: Pipeline, ledger: Ledger, patients: Patients) -> None:
-    """Write versions anew, without the patients' records. Raises Interrupted, ClientError."""
+    """Rewrite versions without the patients' records. Raises Interrupted, ClientError."""
     progress = Progress("files rewritten")
     todo = tasks(ledger, "action in ('rewrite', 'result') and state = 'planned'")
     rewritten = each(lambda task: rewrite_one(pipeline, patients, task), todo, SIDE_BY_SIDE)
@@ -328,7 +328,7 @@ def rewrite_all(pipeline: Pipeline, ledger: Ledger, patients: Patients) -> None:
 
 
 def rewrite_one(pipeline: Pipeline, patients: Patients, task: Task) -> Task:
-    """Write a version anew, unless a run before has done so, and read again what was written. Raises ClientError."""
+    """Rewrite a version, unless an earlier run has done so, and read what was written. Raises ClientError."""
     pause(0)
     code, bucket = function_code(pipeline), task.bucket(pipeline)
     base = Version(bucket, task.key, task.base, task.base_etag, 0, newest=True)
@@ -353,7 +353,7 @@ def rewrite_one(pipeline: Pipeline, patients: Patients, task: Task) -> Task:
 
 
 def made_of(pipeline: Pipeline, task: Task) -> Any:
-    """Return what S3 tells of the newest version if it was written in place of the one of the plan, else None."""
+    """Return S3's response for the newest version if it was written in place of the planned one, else None."""
     newest = head(pipeline, task.bucket(pipeline), task.key)
     return newest if newest and newest["Metadata"].get(SOURCE) == task.base else None
 
@@ -423,9 +423,9 @@ def remove_all(pipeline: Pipeline, ledger: Ledger) -> None:
 def remove(pipeline: Pipeline, task: Task, doomed: list[Stored]) -> list[Stored]:
     """Remove versions and delete markers of a key. Returns what was removed on top. Raises Interrupted, ClientError.
 
-    Uploads go last: where the function removes results of deleted uploads, it is told of each, and finds none.
+    Uploads go last: where the function removes results of deleted uploads, it gets an event for each and finds none.
     In each bucket the newest one goes last: no older one comes to light meanwhile. Of a key that is erased, what the
-    function wrote meanwhile goes as well, and is what is returned. What object lock holds by now stays.
+    function wrote meanwhile goes as well, and is what is returned. A version that object lock has come to hold stays.
     """
     order = {bucket: place for place, bucket in enumerate((pipeline.processed, pipeline.rejected, pipeline.raw))}
     swept: list[Stored] = []
@@ -488,7 +488,7 @@ def prove_key(
     for place, one in found.items():
         why = ""
         if place in doomed:
-            why = f"{task.state}: {task.reason}" if task.reason else "its result is not made as yet"
+            why = f"{task.state}: {task.reason}" if task.reason else "its result is not made yet"
             if task.state == "removed":
                 why = f"locked: {lock(pipeline, [one]) or 'no more, run this again'}"
         elif task.action == "erase" and task.state == "removed":

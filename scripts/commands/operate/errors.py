@@ -1,4 +1,4 @@
-"""What a failed call to AWS means for somebody who operates a pipeline."""
+"""Translate failed calls to AWS for whoever operates a pipeline."""
 
 from __future__ import annotations
 

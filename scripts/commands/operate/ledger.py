@@ -1,4 +1,4 @@
-"""What a run knows, on disk, so that memory stays flat however many objects there are."""
+"""The knowledge of a run, on disk, so that memory does not grow with the number of objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = ROOT / ".local/operate"
 
 
 class Ledger:
-    """What a run knows, on disk. With a path it outlives the run, so that a later one can go on."""
+    """The knowledge of a run, on disk. With a path it outlives the run, so that a later one can resume."""
 
     def __init__(self, path: Path | None = None, resume: bool = False) -> None:
         self._path = path

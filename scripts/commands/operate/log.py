@@ -49,7 +49,7 @@ def log_lines(pipeline: Pipeline, since: float, term: str = "") -> Iterator[tupl
 
 
 def parsed(text: str) -> Any:
-    """Return the JSON object that a text is, None if it is none or holds half a character."""
+    """Return the JSON object in a text, or None if it is something else or holds half a character."""
     try:
         value = json.loads(text)
         if "\\u" in text:
@@ -80,6 +80,6 @@ def note_failures(pipeline: Pipeline, ledger: Ledger, since: float, wanted: str)
             on conflict do update set times = times + 1,
                 reason = iif(outcome = 'rejected' and excluded.outcome != 'rejected', reason, excluded.reason),
                 outcome = iif(outcome = 'rejected', outcome, excluded.outcome)
-            """,  # noqa: S608 - the name of a table of ours
+            """,  # noqa: S608 - the name of a table, a constant
             {name: line[name] for name in ("key", "version_id", "message", "reason")},
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def head(pipeline: Pipeline, bucket: str, key: str) -> Any:
-    """Return what S3 tells of an object, None if there is none. Raises ClientError."""
+    """Return S3's headers of an object, None if there is none. Raises ClientError."""
     try:
         return pipeline.s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -25,18 +25,18 @@ def head(pipeline: Pipeline, bucket: str, key: str) -> Any:
 
 
 def lineage(answer: Any) -> tuple[str, str]:
-    """Return the version ID and the ETag in what S3 tells of an object."""
+    """Return the version ID and the ETag from S3's headers of an object."""
     return answer.get("VersionId", "null"), answer["ETag"].strip('"')
 
 
 def source(answer: Any) -> tuple[Any, Any]:
-    """Return version ID and ETag of what a result or a verdict is made from, None where S3 tells of none."""
+    """Return version ID and ETag of the source of a result or a verdict, None where its metadata name none."""
     metadata = answer["Metadata"] if answer else {}
     return metadata.get("source-version-id"), metadata.get("source-etag")
 
 
 def result_of(pipeline: Pipeline, key: str, versions: Container[str]) -> Any:
-    """Return what S3 tells of a result, with its Body, None unless it is made from one of the versions.
+    """Return S3's response for a result, with its Body, None unless it is made from one of the versions.
 
     Raises ClientError.
     """

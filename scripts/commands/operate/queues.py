@@ -44,7 +44,7 @@ def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
 
 
 def insist(call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> dict[str, str]:
-    """Make a call about a batch until SQS has done all of it. Returns the error codes of what it goes on refusing."""
+    """Make a call about a batch until SQS has done all of it. Returns the errors of entries that it keeps refusing."""
     refused: dict[str, str] = {}
     for attempt in range(6):
         answer = call(QueueUrl=queue, Entries=entries)
@@ -57,7 +57,7 @@ def insist(call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) 
 
 
 class Pace:
-    """Holds a rate, in objects per second. What was missed is caught up on for one second's worth at most."""
+    """Holds a rate, in objects per second. It catches up on one second's worth at most."""
 
     def __init__(self, rate: float) -> None:
         self._rate, self._free = rate, time.monotonic()

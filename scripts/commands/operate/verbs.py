@@ -117,7 +117,7 @@ def remove_orphans(pipeline: Pipeline, ledger: Ledger) -> int:
 
 
 def send_again(pipeline: Pipeline, ledger: Ledger, pages: Iterable[tuple[Sequence[str], str]], rate: float) -> int:
-    """Send events about raw objects, those after the last one that the ledger knows of. Returns how many in all.
+    """Send events about raw objects, those after the last one in the ledger. Returns how many in all.
 
     pages: keys, and the key up to which all has been gone through with them. Raises Interrupted.
     """
@@ -257,7 +257,7 @@ def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
     if total:
         note_failures(pipeline, ledger, ledger.one("select min(at) from event") - 60, "event")
     why = "from failure where failure.key = event.key"
-    # Neither the log nor Lambda's record knows of every try. Beside max(at), SQLite takes the newest event's fields.
+    # Neither the log nor Lambda's record has every try. Beside max(at), SQLite takes the newest event's fields.
     query = f"""
         select key, version, max(at), (select min(at) from event as other where other.key = event.key),
             count(distinct id), nullif(max(coalesce((select sum(times) {why}), 0), total(tries)), 0),
@@ -298,7 +298,7 @@ def show_rejected(pipeline: Pipeline, ledger: Ledger, *, as_json: bool) -> int:
         else:
             print(f"{iso(at)}  rejected  {printable(key)}  {reason}")
     if number and not as_json:
-        say(f"{count(number, 'rejected file')}, to be mended and uploaded again.")
+        say(f"{count(number, 'rejected file')}, to be fixed and uploaded again.")
     return number
 
 
@@ -312,7 +312,7 @@ def say_hidden(hidden: int) -> None:
 
 
 def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    """Send failed events back and tell what became of them. Returns 1 if something failed again, else 0."""
+    """Send failed events back and report their outcomes. Returns 1 if something failed again, else 0."""
     ledger, progress, run = Ledger(), Progress("events"), f"{time.time():.6f}-{os.getpid()}"
     pace, began, batch = Pace(options.rate), time.time(), list[tuple[dict[str, Any], str, list[Failed]]]()
     total = odd = kept = 0
@@ -360,7 +360,7 @@ def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
     elif wanted:
         say(f"There is no failed event about {', '.join(map(printable, sorted(wanted)))}.")
     if odd:
-        say(f"Left in the dead-letter queue, as no S3 event: {count(odd, 'message')}.")
+        say(f"Left in the dead-letter queue, not an S3 event: {count(odd, 'message')}.")
     if kept:
         say(
             f"Sent back, and still in the dead-letter queue: {count(kept, 'message')}. Processing an event twice is "
@@ -394,7 +394,7 @@ def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
 
 
 def await_outcomes(pipeline: Pipeline, ledger: Ledger, since: float, seconds: float) -> None:
-    """Note what becomes of what was sent, as the log tells it; of what it does not tell in time, as the buckets do."""
+    """Note the outcome of each event sent, from the log or, where it is not there in time, from the buckets."""
     progress, deadline, newest = Progress("objects through"), time.monotonic() + seconds, since
     all_of_them = ledger.one("select count(*) from sent")
     while True:
@@ -455,7 +455,7 @@ def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
 def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool]:
     """Count the files in the log, each version once however often it was tried. Returns whether there are more.
 
-    An attempt that failed before it knew the version counts for a version that the log knows of.
+    An attempt that failed before it knew the version counts for a version that is in the log.
 
     The log and not the metrics: those count a file that is tried again as another one.
     """
@@ -504,7 +504,7 @@ def last_processed(pipeline: Pipeline, now: float) -> str:
 
 
 def logs(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    """Show the function's log, a line for each file, and go on as it grows unless told to read it once. Returns 0."""
+    """Show the function's log, a line for each file, and follow it unless it is to be read once. Returns 0."""
     newest = moment(options.since)
     shown: deque[str] = deque(maxlen=LOG_PAGE)  # a line may arrive late, so the last seconds are read again
     while True:

@@ -57,7 +57,7 @@ WIDTHS = (max(map(len, ANSWERS)), max(len(claim.text) for claim in CLAIMS))
 
 
 class Answer(NamedTuple):
-    """What became of a row. detail: what AWS told, or what was waited for; empty if the answer is yes."""
+    """The outcome of a row. detail: AWS's answer, or the event that did not come; empty if the answer is yes."""
 
     says: str
     detail: str = ""
@@ -128,7 +128,7 @@ def answer_of(claim: Claim, trial: Trial, question: Any, *arguments: Any) -> Ans
 
 
 def ask_alone(claim: Claim, trial: Trial) -> Answer:
-    """Ask about a claim by Terraform, which is stopped by signals at once. Raises Interrupted."""
+    """Ask about a claim by Terraform, which signals stop immediately. Raises Interrupted."""
     on_signals(stop_now)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what it is at is no answer
@@ -156,7 +156,7 @@ def cleaned(trial: Trial) -> list[str]:
             if not sum(swept(trial, bucket, kept, refused) for bucket in buckets):
                 break
     except BaseException:
-        say(f"Stopped. What is left is under {trial.folder} in the buckets of {pipeline.name}.")
+        say(f"Stopped. The remaining files are under {trial.folder} in the buckets of {pipeline.name}.")
         raise
     for line in kept.values():
         say(line)

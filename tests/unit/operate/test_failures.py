@@ -101,7 +101,7 @@ def test_rejected_files_and_failed_events_are_listed_apart(pipeline: Pipeline, r
     assert re.search(r"^\S+Z  failed    failed\.json  PutObject AccessDenied  ", failed)
     assert re.search(r"^\S+Z  rejected  bad\.json  missing_field record=0 field=patient_name$", rejected)
     assert answer.errors.splitlines() == [
-        "1 rejected file, to be mended and uploaded again.",
+        "1 rejected file, to be fixed and uploaded again.",
         "1 failed event. To send them through the pipeline again: ./deploy.sh redrive test",
     ]
 

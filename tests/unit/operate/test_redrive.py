@@ -184,7 +184,7 @@ def test_messages_that_are_not_s3_events_stay_in_the_dead_letter_queue(
 ) -> None:
     pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
     answer = run("redrive")
-    assert answer.errors == "Left in the dead-letter queue, as no S3 event: 1 message.\nSent back 0 events.\n"
+    assert answer.errors == "Left in the dead-letter queue, not an S3 event: 1 message.\nSent back 0 events.\n"
     assert pipeline.dead() == 1
 
 

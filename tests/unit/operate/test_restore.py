@@ -417,7 +417,7 @@ def test_messages_use_singular_and_plural(
     fail(pipeline, *keys, attempts=number)
     answer = run("failures")
     assert answer.errors == (
-        f"{n('rejected file')}, to be mended and uploaded again.\n"
+        f"{n('rejected file')}, to be fixed and uploaded again.\n"
         f"{n('failed event')}. To send them through the pipeline again: ./deploy.sh redrive test\n"
     )
     failed = [line for line in answer.text.splitlines() if "  failed  " in line]
@@ -428,7 +428,7 @@ def test_messages_use_singular_and_plural(
         "Messages"
     ]
     assert run("failures").errors == (
-        f"{n('rejected file')}, to be mended and uploaded again.\n"
+        f"{n('rejected file')}, to be fixed and uploaded again.\n"
         f"Not shown: about {n('failed event')}, which another command is looking at, or was when it was killed. "
         "Try again later.\n"
     )
@@ -438,7 +438,7 @@ def test_messages_use_singular_and_plural(
         )
     for _ in keys:
         pipeline.sqs.send_message(QueueUrl=pipeline.dead_letter, MessageBody="not json")
-    odd = f"Left in the dead-letter queue, as no S3 event: {n('message')}.\n"
+    odd = f"Left in the dead-letter queue, not an S3 event: {n('message')}.\n"
     assert run("redrive", "--dry-run").errors == f"{odd}Would send back {n('event')}.\n"
     with monkeypatch.context() as patch:
         patch.setattr(verbs, "remove", lambda *arguments: len(arguments[2]))

@@ -32,8 +32,8 @@ def test_the_runbook_has_a_section_for_every_reason_and_for_no_other() -> None:
     for sections, block in ((part, r"^```text$"), (rest, r"^```bash$")):  # what check prints, what to type
         for section in re.split(r"^### ", sections, flags=re.M)[1:]:
             assert re.search(block, section, re.M), section
-    readme = (ROOT / "README.md").read_text()
-    table = readme.partition("| reason | meaning |")[2].partition("\n\n")[0]
+    rules = (ROOT / "docs/input.md").read_text()
+    table = rules.partition("| reason | meaning |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == rejected
 
 

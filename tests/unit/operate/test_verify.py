@@ -290,7 +290,7 @@ def test_interrupting_the_cleanup_reports_where_leftovers_are(
     done = run("verify")
     assert done.code == 130
     assert re.search(
-        rf"^Stopped. What is left is under smoke-test/verify-\S+/ in the buckets of {NAME}.$", done.errors, re.M
+        rf"^Stopped. The remaining files are under smoke-test/verify-\S+/ in the buckets of {NAME}.$", done.errors, re.M
     )
 
 
@@ -525,7 +525,7 @@ def test_an_alarm_that_notifies_nobody_is_reset_too(aws: Aws, trial: Trial) -> N
     before = {"notificationResource": aws.cloudwatch.topic, "actionState": "Succeeded"}
     aws.cloudwatch.history = [{"HistoryData": json.dumps(before)}]
     aws.cloudwatch.state["function-throttles"], aws.cloudwatch.sent = "INSUFFICIENT_DATA", {}
-    assert answer("alarm", trial) == ("not yet", "waited for pipeline-function-throttles to tell of its action")
+    assert answer("alarm", trial) == ("not yet", "waited for pipeline-function-throttles to report its action")
     assert aws.cloudwatch.states == ["ALARM", "INSUFFICIENT_DATA"]
 
 
