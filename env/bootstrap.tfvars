@@ -4,5 +4,5 @@
 #   subject_prefixes = ["repo:OWNER@OWNER_ID/NAME@REPOSITORY_ID"] # made or renamed since 2026-07-15; bootstrap/README.md
 # }
 # disposable_environments = ["dev"] # which GitHub may destroy
-# eraser_requires_mfa = true # docs/operations.md, A patient asks
+# eraser_requires_mfa = true # docs/patients.md
 # key_prefixes = { dev = "clinic-a/" } # of the keys that the uploader may write and the reader may read; all unless set

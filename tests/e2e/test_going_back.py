@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_a_bucket_is_replaced_with_the_option_or_the_typed_name(clone: Clone) ->
     assert changes(clone.run("plan", "dev")) == []
 
 
+SECTION = (ROOT / "docs/operations.md").read_text().partition("\n## Roll back a bad version\n")[2].partition("\n## ")[0]
+ROLL_BACK = [
+    shlex.split(line.replace("$ENV", "dev"))[1:]
+    for block in re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+    for line in block.splitlines()
+]
+
+
 def test_a_broken_function_fails_the_smoke_test_and_can_be_rolled_back(clone: Clone) -> None:
     good = clone.version()
     clone.edit("lambda_function.py", "record.patient_id, record.patient_name", "record.patient_id, record.patient_id")
@@ -70,9 +79,12 @@ def test_a_broken_function_fails_the_smoke_test_and_can_be_rolled_back(clone: Cl
         message,
     ), message
     assert clone.version() != good
-    output = clone.run("rollback", "dev")
+    back, reprocess, redrive = ROLL_BACK
+    output = clone.run(*back)
     assert clone.version() == good
     assert "The smoke test passed" in output
+    clone.run(*reprocess)
+    clone.run(*redrive)
     (result,) = clone.account.process_sample().values()
     assert result == PATIENTS
 

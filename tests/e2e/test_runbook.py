@@ -11,8 +11,14 @@ from pipeline import RECORDS, TWO_RECORDS, Pipeline
 from verbs import audit
 
 RUNBOOK = (ROOT / "docs/operations.md").read_text()
+PAGES = [RUNBOOK, *((ROOT / f"docs/{page}.md").read_text() for page in ("auditing", "reprocessing"))]
 COMMANDS = sorted(
-    {line for block in re.findall(r"```bash\n(.*?)```", RUNBOOK, re.DOTALL) for line in block.splitlines() if line}
+    {
+        line
+        for page in PAGES
+        for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+    }
 )
 
 
@@ -69,8 +75,8 @@ LOOKS = {  # a file that is rejected for the reason, and what check prints of it
     ),
     "nested_too_deep": (b'[{"n":' + b"[" * 100_000, "nested_too_deep record=0, line 1 column 2 (byte 1)"),
 }
-REJECTED = RUNBOOK.partition("## Rejected files\n")[2].partition("\n### ")[0]
-CHECK, REMOVE, SHOW = re.findall(r"```sh\n(.*?)```", REJECTED, re.DOTALL)
+REJECTED = RUNBOOK.partition("## Rejected files by reason\n")[2].partition("\n### ")[0]
+NAMES, CHECK, REMOVE, SHOW = re.findall(r"```sh\n(.*?)```", REJECTED, re.DOTALL)
 
 
 @pytest.mark.parametrize("reason", LOOKS)
@@ -92,16 +98,17 @@ def test_the_runbook_shows_the_bytes_at_the_fault(both: dict[str, Pipeline], tmp
     content, prints = LOOKS["malformed"]
     version = both["dev"].upload("operate/a look.txt", content)
     byte = prints.rpartition("byte ")[2].strip(")")
-    shown = shell(both["dev"], CHECK + SHOW, "operate/a look.txt", VERSION=version, BYTE=byte, TMPDIR=str(tmp_path))
+    block = NAMES + CHECK + SHOW
+    shown = shell(both["dev"], block, "operate/a look.txt", RAW="", VERSION=version, BYTE=byte, TMPDIR=str(tmp_path))
     assert shown.endswith(f",{GOOD}]")
 
 
-DELETED = re.findall(r"```sh\n(.*?)```", RUNBOOK.partition("## Deleted and overwritten data")[2], re.DOTALL)
+RESTORING = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/restoring.md").read_text(), re.DOTALL)
 
 
 def test_the_runbook_deletes_orphans_and_restores_deleted_and_overwritten_uploads(both: dict[str, Pipeline]) -> None:
     pipeline = both["dev"]
-    delete_result, delete_orphans, undelete, bring_back = DELETED
+    _, names, undelete, versions_of, bring_back, delete_result, delete_orphans = RESTORING
     one, two, kept = "operate/O'Orphan 1.json", "operate/orphan+2.json", "operate/O'Kept.json"
     versions = {key: pipeline.upload(key, RECORDS) for key in (one, two, kept)}
     for key, version in versions.items():
@@ -109,7 +116,7 @@ def test_the_runbook_deletes_orphans_and_restores_deleted_and_overwritten_upload
         if key != kept:
             pipeline.s3.delete_object(Bucket=pipeline.raw, Key=key)
     assert {key for key, state in audit(pipeline)[1].items() if state == "orphaned"} >= {one, two}
-    shell(pipeline, delete_result, one)
+    shell(pipeline, names + delete_result, one, RAW="", PROCESSED="")
     assert (pipeline.result(one), bool(pipeline.result(two))) == (None, True)
     shell(pipeline, delete_orphans, "")
     assert "orphaned" not in audit(pipeline)[1].values()
@@ -118,7 +125,7 @@ def test_the_runbook_deletes_orphans_and_restores_deleted_and_overwritten_upload
     assert pipeline.s3.head_object(Bucket=pipeline.raw, Key=one)["VersionId"] == versions[one], shown
     pipeline.await_result(one, versions[one])
     pipeline.await_result(kept, pipeline.upload(kept, TWO_RECORDS))
-    shown = shell(pipeline, bring_back, kept, VERSION=versions[kept])
+    shown = shell(pipeline, names + versions_of + bring_back, kept, RAW="", VERSION=versions[kept])
     assert versions[kept] in shown
     newest = pipeline.s3.head_object(Bucket=pipeline.raw, Key=kept)["VersionId"]
     assert newest not in versions.values()

@@ -72,7 +72,7 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
     if waiting:
         say(f"{count(waiting, 'event')} in the ingestion queue may be about objects listed above.")
     if of_rejected := ledger.one(f"select count(*) from found where verdict = 'tampered' and not ({REPAIRABLE})"):  # noqa: S608
-        say(f"To be deleted by hand, as docs/operations.md says: {count(of_rejected, 'result')} of rejected files.")
+        say(f"To be deleted by hand, as docs/restoring.md says: {count(of_rejected, 'result')} of rejected files.")
     if archived := counts["archived"]:
         say(f"To be restored from the archive first, as docs/operations.md says: {count(archived, 'upload')}.")
     if not ledger.get("done", 0):

@@ -238,4 +238,4 @@ def report(trial: Trial, answers: dict[Claim, Answer], left: Iterable[str], *, a
     told = ", ".join(f"{counts[says]} {says}" for says in ANSWERS if counts[says])
     print(f"{count(len(answers), 'claim')} about {trial.pipeline.name}: {told}.")
     if bad := [claim.name for claim, answer in answers.items() if answer.says not in (YES, NotHere.says)]:
-        say(f"What to do about {', '.join(bad)}: docs/operations.md, After the first deploy.")
+        say(f"What to do about {', '.join(bad)}: docs/verify.md")

@@ -139,7 +139,7 @@ def test_a_tampered_result_of_a_rejected_file_must_be_deleted_by_hand(
     assert (answer.code, answer.states) == (1, {"a.json": "tampered"})
     reason = "missing_field record=0 field=patient_name"
     assert answer.reasons == {"a.json": f"rejected, delete the result: {reason}"}
-    assert answer.errors == ("To be deleted by hand, as docs/operations.md says: 1 result of rejected files.\n")
+    assert answer.errors == ("To be deleted by hand, as docs/restoring.md says: 1 result of rejected files.\n")
     assert pipeline.work_off() == 0  # it would be rejected once more
     pipeline.s3.delete_object(Bucket="processed", Key="a.json")
     answer = run(*AUDIT)

@@ -408,7 +408,7 @@ def test_messages_use_singular_and_plural(
         pipeline.upload(key, body=BAD)
         pipeline.s3.put_object(Bucket="processed", Key=key, Body=b"[]")
     assert run(*audit).errors == (
-        f"To be deleted by hand, as docs/operations.md says: {n('result')} of rejected files.\n"
+        f"To be deleted by hand, as docs/restoring.md says: {n('result')} of rejected files.\n"
     )
     pipeline.sqs.purge_queue(QueueUrl=pipeline.dead_letter)
     pipeline.logs.delete_log_group(logGroupName="group")

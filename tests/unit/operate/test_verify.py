@@ -256,7 +256,7 @@ def test_the_table_for_people_shows_questions_and_answers(aws: Aws, run: Callabl
     assert re.split("  +", lines[at]) == ["no", ROWS["key"].text, ROWS["key"].how]
     assert lines[at + 1].strip() == "key: the role may not use kms:Decrypt for objects of the raw bucket"
     assert lines[-1] == f"{len(CLAIMS)} claims about {NAME}: {len(CLAIMS) - 1} yes, 1 no."
-    assert "What to do about key: docs/operations.md, After the first deploy." in done.errors
+    assert "What to do about key: docs/verify.md" in done.errors
 
 
 @pytest.mark.parametrize("place", ["on_upload", "plan"])
@@ -697,10 +697,7 @@ def test_leftovers_that_cannot_be_removed_are_reported_and_fail_the_run(
 
 
 def test_the_runbook_explains_each_row_and_where_to_read_on() -> None:
-    runbook = (
-        (ROOT / "docs/operations.md").read_text().partition("\n## After the first deploy\n")[2].partition("\n## ")[0]
-    )
-    first_cells = re.findall(r"^\| (`.*?`) \|", runbook, re.M)
+    first_cells = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs/verify.md").read_text(), re.M)
     assert re.findall(r"`([a-z-]+)`", " ".join(first_cells)) == list(ROWS)
 
 
