@@ -11,59 +11,115 @@ locals {
 
   # What failed comes back again and again. Looking back further than it stays away, an alarm goes off once for it.
   file_period = 60 * ceil(var.watched.redelivery_seconds / 60) + 300
-  retries     = "The event is tried again: in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart. Then it waits in ${var.watched.dead_letter_queue}."
+  retries     = "in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart"
 
-  # Commands name the environment: one without it acts on dev, whatever the alarm is about.
-  deploy   = "./deploy.sh deploy ${var.environment}"
-  repair   = "./deploy.sh audit ${var.environment} --repair"
-  failures = "./deploy.sh failures ${var.environment}"
-
-  # Each description says what to look at and what to do, for whoever is woken by it.
+  # Each description says what happened, its impact and the first command, for whoever is woken by it. The command names
+  # the environment: without it, it would act on dev. The section of the runbook has the rest.
   alarms = {
     function-errors = {
-      namespace   = "AWS/Lambda", metric = "Errors", dimensions = local.function
-      statistic   = "Sum", period = 300, above = 0
-      description = "Invocations fail, and not because of what is in a file: in direct mode with every file that could not be processed, in queue mode when the function dies. Look at the newest ERROR lines of ${var.watched.log_group_name}: the reason is in them. Remove the cause. ${local.retries}"
+      namespace   = "AWS/Lambda"
+      metric      = "Errors"
+      dimensions  = local.function
+      statistic   = "Sum"
+      period      = 300
+      above       = 0
+      description = <<-EOT
+        Invocations fail for a reason other than the content of a file: in direct mode for every file that cannot be processed, in queue mode if the function crashes or does not start.
+        Impact: files are late; nothing is lost. Failed events are retried, ${local.retries}. Then they are kept in ${var.watched.dead_letter_queue} for 14 days.
+        Start with: ./deploy.sh logs ${var.environment} --once --since 1h
+      EOT
     }
     function-throttles = {
-      namespace   = "AWS/Lambda", metric = "Throttles", dimensions = local.function
-      statistic   = "Sum", period = 300, above = 0
-      description = "Lambda turns invocations away; they are retried for hours, so nothing is lost yet. Look at ConcurrentExecutions of the account and of the function. Ask AWS for a higher limit, or raise reserved_concurrency."
+      namespace   = "AWS/Lambda"
+      metric      = "Throttles"
+      dimensions  = local.function
+      statistic   = "Sum"
+      period      = 300
+      above       = 0
+      description = <<-EOT
+        Lambda is throttling the function, because the account or the function has reached its concurrency limit.
+        Impact: files are late; nothing is lost yet. Events are retried for hours, then kept in ${var.watched.dead_letter_queue} for 14 days.
+        Start with: ./deploy.sh status ${var.environment}
+      EOT
     }
     function-duration = {
-      namespace   = "AWS/Lambda", metric = "Duration", dimensions = local.function
-      statistic   = "Maximum", period = 300, above = floor(1000 * local.slow_seconds)
-      description = "An invocation took more than ${floor(local.slow_seconds)} of its ${var.watched.timeout_seconds} seconds; it gives up 10 seconds before the end. Look at bytes_in and milliseconds in ${var.watched.log_group_name}. Raise timeout_seconds, or memory_mb, with which the processor gets faster."
+      namespace   = "AWS/Lambda"
+      metric      = "Duration"
+      dimensions  = local.function
+      statistic   = "Maximum"
+      period      = 300
+      above       = floor(1000 * local.slow_seconds)
+      description = <<-EOT
+        An invocation took more than ${floor(local.slow_seconds)} of its ${var.watched.timeout_seconds} seconds. The function stops by itself 10 seconds before the limit.
+        Impact: none yet; larger files will fail. Raise timeout_seconds, or memory_mb, which also adds processor time.
+        Start with: ./deploy.sh logs ${var.environment} --once --since 1h
+      EOT
     }
     rejected-files = {
-      namespace   = var.watched.metrics_namespace, metric = "FilesRejected", dimensions = local.service
-      statistic   = "Sum", period = 300, above = 0
-      description = "Files break the input rules; nothing of them was written, and nothing is tried again. Look at them with ${local.failures}: key, reason, record and field. Have the sender mend each file and upload it again, which settles it."
+      namespace   = var.watched.metrics_namespace
+      metric      = "FilesRejected"
+      dimensions  = local.service
+      statistic   = "Sum"
+      period      = 300
+      above       = 0
+      description = <<-EOT
+        Files break the input rules. Nothing of them was written, and they are not retried.
+        Impact: these files have no result until their senders correct them and upload them again. All other files are processed.
+        Start with: ./deploy.sh failures ${var.environment}
+      EOT
     }
     failed-files = {
-      namespace   = var.watched.metrics_namespace, metric = "FilesFailed", dimensions = local.service
-      statistic   = "Sum", period = local.file_period, above = 0
-      description = "Files or messages could not be processed, and not because of what is in them. Look at the lines with the message failed in ${var.watched.log_group_name}: key and reason. Remove the cause. ${local.retries}"
+      namespace   = var.watched.metrics_namespace
+      metric      = "FilesFailed"
+      dimensions  = local.service
+      statistic   = "Sum"
+      period      = local.file_period
+      above       = 0
+      description = <<-EOT
+        Files could not be processed for a reason other than their content, or a message was not an S3 event.
+        Impact: files are late; nothing is lost. Failed events are retried, ${local.retries}. Then they are kept in ${var.watched.dead_letter_queue} for 14 days.
+        Start with: ./deploy.sh logs ${var.environment} --once --since 1h
+      EOT
     }
     lost-events = {
-      namespace = "AWS/Lambda", metric = "DestinationDeliveryFailures", dimensions = local.function
-      statistic = "Sum", period = 300, above = 0
-      description = join(" ", [
-        "Lambda could not put failed events into ${var.watched.dead_letter_queue}, so they are gone; the uploads are not.",
-        "Look at the queue, its key and the function's role: somebody changed them.",
-        "Run ${local.deploy} to restore them, then ${local.repair} to process the missing uploads.",
-      ])
+      namespace   = "AWS/Lambda"
+      metric      = "DestinationDeliveryFailures"
+      dimensions  = local.function
+      statistic   = "Sum"
+      period      = 300
+      above       = 0
+      description = <<-EOT
+        Lambda could not send failed events to ${var.watched.dead_letter_queue}: somebody changed the queue, its key or the function's role.
+        Impact: these events are lost; their uploads are not, but have no result until an audit with --repair sends them again.
+        Start with: ./deploy.sh drift ${var.environment}
+      EOT
     }
     dead-letter-queue = {
-      namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = local.dead_letter
-      statistic   = "Maximum", period = 300, above = 0
-      description = "Events could not be processed and wait in ${var.watched.dead_letter_queue} for 14 days. Look at the messages: they name the object. Remove the cause, then upload the object again or send the event back to ${var.watched.ingestion_queue}."
+      namespace   = "AWS/SQS"
+      metric      = "ApproximateNumberOfMessagesVisible"
+      dimensions  = local.dead_letter
+      statistic   = "Maximum"
+      period      = 300
+      above       = 0
       missing     = "ignore" # SQS counts no longer after six hours in which nobody used the queue; its messages stay
+      description = <<-EOT
+        Events could not be processed, and their retries are used up.
+        Impact: their files have no result. ${var.watched.dead_letter_queue} keeps the events for 14 days, in queue mode counted from the upload.
+        Start with: ./deploy.sh failures ${var.environment}
+      EOT
     }
     oldest-message = {
-      namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", dimensions = local.ingestion
-      statistic   = "Maximum", period = 300, above = var.watched.oldest_message_seconds
-      description = "Uploads wait for more than ${var.watched.oldest_message_seconds} seconds in ${var.watched.ingestion_queue}. Look at the number of messages and at the function's errors and throttles. With many messages and no errors raise maximum_concurrency."
+      namespace   = "AWS/SQS"
+      metric      = "ApproximateAgeOfOldestMessage"
+      dimensions  = local.ingestion
+      statistic   = "Maximum"
+      period      = 300
+      above       = var.watched.oldest_message_seconds
+      description = <<-EOT
+        Events have been in ${var.watched.ingestion_queue} for more than ${var.watched.oldest_message_seconds} seconds.
+        Impact: files are late; nothing is lost. The queue keeps the events for 14 days.
+        Start with: ./deploy.sh status ${var.environment}
+      EOT
     }
   }
 }
@@ -72,7 +128,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = each.value.description
+  alarm_description   = "${each.value.description}Runbook: docs/operations.md#${each.key}"
   namespace           = each.value.namespace
   metric_name         = each.value.metric
   dimensions          = each.value.dimensions
@@ -97,13 +153,14 @@ resource "aws_s3_bucket_metric" "uploads" {
 resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   count = var.request_metrics ? 1 : 0
 
-  alarm_name = "${var.name}-nothing-processed"
-  alarm_description = join(" ", [
-    "Something was uploaded to ${var.watched.raw_bucket}, and for 15 minutes since then no file came out, not even as rejected or failed.",
-    "Look at the bucket's event notification, the function's errors and throttles, and ${var.watched.ingestion_queue}.",
-    "Then run ${local.deploy} to restore the notification, and ${local.repair} to process the missing uploads.",
-    "Keys without .json, one upload that itself takes longer, and one that S3 counts minutes late, raise this alarm too. The next file that comes out ends it.",
-  ])
+  alarm_name          = "${var.name}-nothing-processed"
+  alarm_description   = <<-EOT
+    Files were uploaded to ${var.watched.raw_bucket}, and for 15 minutes none was processed, rejected or failed.
+    Impact: if the bucket's event notification is gone, no new upload is processed until it is back. The uploads are not lost.
+    A false alarm: only keys without .json, a single upload that takes longer, or one that S3 counted minutes late. The next file that comes out ends the alarm.
+    Start with: ./deploy.sh audit ${var.environment}
+    Runbook: docs/operations.md#nothing-processed
+  EOT
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 3

@@ -6,58 +6,58 @@ locals {
   namespace = var.watched.metrics_namespace
   reasons   = "SEARCH('{${local.namespace},reason,service} MetricName=\"FilesRejected\" service=\"${var.watched.function_name}\"', 'Sum', 300)"
 
-  # Rows of three: what became of the files, how fast, what waits or is wrong, and what costs money.
+  # Rows of three: outcomes, speed, backlog and errors, and cost.
   widgets = [
-    { title = "Files: what became of them", stat = "Sum", limits = [], metrics = [
+    { title = "Files by outcome", stat = "Sum", limits = [], metrics = [
       concat([local.namespace, "FilesProcessed"], local.files, [{ label = "processed" }]),
       concat([local.namespace, "FilesRejected"], local.files, [{ label = "rejected" }]),
       concat([local.namespace, "FilesFailed"], local.files, [{ label = "failed" }]),
-      concat([local.namespace, "FilesGone"], local.files, [{ label = "gone before they were read" }]),
-      concat(["AWS/S3", "PutRequests"], local.uploads, [{ label = "PUT requests of uploads: one a file, one a part of a large one", yAxis = "right" }]),
+      concat([local.namespace, "FilesGone"], local.files, [{ label = "gone before processing" }]),
+      concat(["AWS/S3", "PutRequests"], local.uploads, [{ label = "PUT requests, one per file or part", yAxis = "right" }]),
     ] },
-    { title = "Records in and out: the same number, as a file is taken whole or not at all", stat = "Sum", limits = [], metrics = [
+    { title = "Records processed", stat = "Sum", limits = [], metrics = [
       concat([local.namespace, "RecordsProcessed"], local.files, [{ label = "records" }]),
     ] },
     { title = "Rejected files by reason", stat = "Sum", limits = [], metrics = [[{ expression = local.reasons, label = "" }]] },
 
-    { title = "Milliseconds for a file that was processed", stat = "Average", limits = [], metrics = [
-      concat([local.namespace, "ProcessingTime"], local.files, [{ stat = "p50", label = "half of them" }]),
-      concat([local.namespace, "ProcessingTime"], local.files, [{ stat = "p99", label = "99 of 100" }]),
-      concat([local.namespace, "ProcessingTime"], local.files, [{ stat = "Maximum", label = "longest" }]),
+    { title = "Processing time per file (ms)", stat = "Average", limits = [], metrics = [
+      concat([local.namespace, "ProcessingTime"], local.files, [{ stat = "p50", label = "p50" }]),
+      concat([local.namespace, "ProcessingTime"], local.files, [{ stat = "p99", label = "p99" }]),
+      concat([local.namespace, "ProcessingTime"], local.files, [{ stat = "Maximum", label = "maximum" }]),
     ] },
-    { title = "Milliseconds for an invocation, of one file or a batch", stat = "Average", limits = [{ label = "time limit", value = 1000 * var.watched.timeout_seconds }], metrics = [
-      concat(["AWS/Lambda", "Duration"], local.lambda, [{ stat = "p50", label = "half of them" }]),
-      concat(["AWS/Lambda", "Duration"], local.lambda, [{ stat = "Maximum", label = "longest" }]),
+    { title = "Duration per invocation (ms)", stat = "Average", limits = [{ label = "timeout", value = 1000 * var.watched.timeout_seconds }], metrics = [
+      concat(["AWS/Lambda", "Duration"], local.lambda, [{ stat = "p50", label = "p50" }]),
+      concat(["AWS/Lambda", "Duration"], local.lambda, [{ stat = "Maximum", label = "maximum" }]),
     ] },
-    { title = "Invocations at once", stat = "Maximum", limits = [for most in var.watched.most_at_once[*] : { label = "allowed", value = most }], metrics = [
-      concat(["AWS/Lambda", "ConcurrentExecutions"], local.lambda, [{ label = "at once" }]),
+    { title = "Concurrent executions", stat = "Maximum", limits = [for most in var.watched.most_at_once[*] : { label = "limit", value = most }], metrics = [
+      concat(["AWS/Lambda", "ConcurrentExecutions"], local.lambda, [{ label = "concurrent executions" }]),
     ] },
 
-    { title = "Events in the ingestion queue", stat = "Maximum", limits = [{ label = "too old", value = var.watched.oldest_message_seconds, yAxis = "right" }], metrics = [
-      concat(["AWS/SQS", "ApproximateNumberOfMessagesVisible"], local.waiting, [{ label = "waiting" }]),
-      concat(["AWS/SQS", "ApproximateNumberOfMessagesNotVisible"], local.waiting, [{ label = "in work, or away after a failure" }]),
-      concat(["AWS/SQS", "ApproximateAgeOfOldestMessage"], local.waiting, [{ label = "age of the oldest in seconds", yAxis = "right" }]),
+    { title = "Ingestion queue", stat = "Maximum", limits = [{ label = "alarm threshold", value = var.watched.oldest_message_seconds, yAxis = "right" }], metrics = [
+      concat(["AWS/SQS", "ApproximateNumberOfMessagesVisible"], local.waiting, [{ label = "messages waiting" }]),
+      concat(["AWS/SQS", "ApproximateNumberOfMessagesNotVisible"], local.waiting, [{ label = "messages in flight" }]),
+      concat(["AWS/SQS", "ApproximateAgeOfOldestMessage"], local.waiting, [{ label = "age of oldest message (s)", yAxis = "right" }]),
     ] },
     { title = "Errors and throttles", stat = "Sum", limits = [], metrics = [
-      concat(["AWS/Lambda", "Errors"], local.lambda, [{ label = "invocations that failed" }]),
-      concat(["AWS/Lambda", "Throttles"], local.lambda, [{ label = "invocations turned away" }]),
-      concat(["AWS/Lambda", "DestinationDeliveryFailures"], local.lambda, [{ label = "failed events lost" }]),
+      concat(["AWS/Lambda", "Errors"], local.lambda, [{ label = "errors" }]),
+      concat(["AWS/Lambda", "Throttles"], local.lambda, [{ label = "throttles" }]),
+      concat(["AWS/Lambda", "DestinationDeliveryFailures"], local.lambda, [{ label = "destination delivery failures" }]),
     ] },
-    { title = "Failed events in the dead-letter queue", stat = "Maximum", limits = [], metrics = [
-      ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", var.watched.dead_letter_queue, { label = "failed" }],
+    { title = "Dead-letter queue", stat = "Maximum", limits = [], metrics = [
+      ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", var.watched.dead_letter_queue, { label = "messages waiting" }],
     ] },
 
-    { title = "Cost: invocations and their time", stat = "Sum", limits = [], metrics = [
+    { title = "Cost: invocations and duration", stat = "Sum", limits = [], metrics = [
       concat(["AWS/Lambda", "Invocations"], local.lambda, [{ label = "invocations" }]),
-      concat(["AWS/Lambda", "Duration"], local.lambda, [{ label = "milliseconds in all", yAxis = "right" }]),
+      concat(["AWS/Lambda", "Duration"], local.lambda, [{ label = "total duration (ms)", yAxis = "right" }]),
     ] },
-    { title = "Cost: requests to the raw bucket and the ingestion queue", stat = "Sum", limits = [], metrics = [
-      concat(["AWS/S3", "AllRequests"], local.uploads, [{ label = "raw bucket" }]),
+    { title = "Cost: S3 and SQS requests", stat = "Sum", limits = [], metrics = [
+      concat(["AWS/S3", "AllRequests"], local.uploads, [{ label = "requests to the raw bucket" }]),
       concat(["AWS/SQS", "NumberOfMessagesReceived"], local.waiting, [{ label = "messages received" }]),
-      concat(["AWS/SQS", "NumberOfEmptyReceives"], local.waiting, [{ label = "asked in vain" }]),
+      concat(["AWS/SQS", "NumberOfEmptyReceives"], local.waiting, [{ label = "empty receives" }]),
     ] },
     { title = "Cost: bytes read", stat = "Sum", limits = [], metrics = [
-      concat([local.namespace, "BytesRead"], local.files, [{ label = "bytes of processed files" }]),
+      concat([local.namespace, "BytesRead"], local.files, [{ label = "bytes read" }]),
     ] },
   ]
 }

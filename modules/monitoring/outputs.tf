@@ -23,7 +23,7 @@ output "planned" {
       goes_on = "${alarm.comparison_operator} ${alarm.threshold}, ${alarm.evaluation_periods} x ${alarm.period} s, missing: ${alarm.treat_missing_data}"
     } }
     commands = distinct(flatten([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) :
-      regexall("[.]/deploy[.]sh \\w+(?: [\\w-]+)?(?: --\\w+)?", alarm.alarm_description)
+      regexall("[.]/deploy[.]sh [^\\n]+", alarm.alarm_description)
     ]))
   }
 }

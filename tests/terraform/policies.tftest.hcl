@@ -387,7 +387,7 @@ run "alarms" {
     error_message = "An alarm came or went: name it in modules/pipeline, or it may not send."
   }
   assert {
-    condition     = toset(module.monitoring.planned.commands) == toset(["./deploy.sh audit prod --repair", "./deploy.sh deploy prod", "./deploy.sh failures prod"])
+    condition     = toset(module.monitoring.planned.commands) == toset(["./deploy.sh audit prod", "./deploy.sh drift prod", "./deploy.sh failures prod", "./deploy.sh logs prod --once --since 1h", "./deploy.sh status prod"])
     error_message = "An alarm names a command that acts on another environment, or alarms no longer name all of them: ${jsonencode(module.monitoring.planned.commands)}"
   }
 }
@@ -838,6 +838,12 @@ run "monitoring" {
     error_message = "An alarm does not say what to look at and what to do, or more than AWS takes."
   }
   assert {
+    condition = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) :
+      can(regex("\\nImpact: [^\\n]+\\n(?:[^\\n]+\\n)?Start with: [.]/deploy[.]sh \\w+ dev[^\\n]*\\nRunbook: docs/operations.md#${trimprefix(alarm.alarm_name, "eyes-")}\\n?$", alarm.alarm_description))
+    ])
+    error_message = "An alarm does not say its impact, the first command or its own section of the runbook."
+  }
+  assert {
     condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.this), aws_cloudwatch_metric_alarm.nothing_processed) : alarm.alarm_actions == toset(["arn:aws:sns:us-east-1:111122223333:eyes-alarms"]) && alarm.ok_actions == toset(["arn:aws:sns:us-east-1:111122223333:eyes-alarms"])])
     error_message = "An alarm tells nobody."
   }
@@ -867,17 +873,17 @@ run "monitoring" {
       { title = widget.properties.title, metrics = [for metric in try(widget.properties.metrics, []) : join(" ", [for part in metric : part if try(tostring(part), null) != null])] }
       ]) == jsonencode([
       { title = "Alarms", metrics = [] },
-      { title = "Files: what became of them", metrics = [
+      { title = "Files by outcome", metrics = [
         "Eyes FilesProcessed service eyes-data-processor", "Eyes FilesRejected service eyes-data-processor",
         "Eyes FilesFailed service eyes-data-processor", "Eyes FilesGone service eyes-data-processor",
         "AWS/S3 PutRequests BucketName eyes-raw FilterId EntireBucket",
       ] },
-      { title = "Records in and out: the same number, as a file is taken whole or not at all", metrics = ["Eyes RecordsProcessed service eyes-data-processor"] },
+      { title = "Records processed", metrics = ["Eyes RecordsProcessed service eyes-data-processor"] },
       { title = "Rejected files by reason", metrics = [""] },
-      { title = "Milliseconds for a file that was processed", metrics = [for statistic in ["p50", "p99", "Maximum"] : "Eyes ProcessingTime service eyes-data-processor"] },
-      { title = "Milliseconds for an invocation, of one file or a batch", metrics = [for statistic in ["p50", "Maximum"] : "AWS/Lambda Duration FunctionName eyes-data-processor"] },
-      { title = "Invocations at once", metrics = ["AWS/Lambda ConcurrentExecutions FunctionName eyes-data-processor"] },
-      { title = "Events in the ingestion queue", metrics = [
+      { title = "Processing time per file (ms)", metrics = [for statistic in ["p50", "p99", "Maximum"] : "Eyes ProcessingTime service eyes-data-processor"] },
+      { title = "Duration per invocation (ms)", metrics = [for statistic in ["p50", "Maximum"] : "AWS/Lambda Duration FunctionName eyes-data-processor"] },
+      { title = "Concurrent executions", metrics = ["AWS/Lambda ConcurrentExecutions FunctionName eyes-data-processor"] },
+      { title = "Ingestion queue", metrics = [
         "AWS/SQS ApproximateNumberOfMessagesVisible QueueName eyes-ingestion", "AWS/SQS ApproximateNumberOfMessagesNotVisible QueueName eyes-ingestion",
         "AWS/SQS ApproximateAgeOfOldestMessage QueueName eyes-ingestion",
       ] },
@@ -885,9 +891,9 @@ run "monitoring" {
         "AWS/Lambda Errors FunctionName eyes-data-processor", "AWS/Lambda Throttles FunctionName eyes-data-processor",
         "AWS/Lambda DestinationDeliveryFailures FunctionName eyes-data-processor",
       ] },
-      { title = "Failed events in the dead-letter queue", metrics = ["AWS/SQS ApproximateNumberOfMessagesVisible QueueName eyes-dead-letter"] },
-      { title = "Cost: invocations and their time", metrics = ["AWS/Lambda Invocations FunctionName eyes-data-processor", "AWS/Lambda Duration FunctionName eyes-data-processor"] },
-      { title = "Cost: requests to the raw bucket and the ingestion queue", metrics = [
+      { title = "Dead-letter queue", metrics = ["AWS/SQS ApproximateNumberOfMessagesVisible QueueName eyes-dead-letter"] },
+      { title = "Cost: invocations and duration", metrics = ["AWS/Lambda Invocations FunctionName eyes-data-processor", "AWS/Lambda Duration FunctionName eyes-data-processor"] },
+      { title = "Cost: S3 and SQS requests", metrics = [
         "AWS/S3 AllRequests BucketName eyes-raw FilterId EntireBucket", "AWS/SQS NumberOfMessagesReceived QueueName eyes-ingestion",
         "AWS/SQS NumberOfEmptyReceives QueueName eyes-ingestion",
       ] },
@@ -897,9 +903,9 @@ run "monitoring" {
   }
   assert {
     condition = jsonencode({ for widget in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : widget.properties.title => [for limit in try(widget.properties.annotations.horizontal, []) : "${limit.value} ${limit.label}"] if length(try(widget.properties.annotations.horizontal, [])) > 0 }) == jsonencode({
-      "Events in the ingestion queue"                          = ["180 too old"]
-      "Invocations at once"                                    = ["7 allowed"]
-      "Milliseconds for an invocation, of one file or a batch" = ["60000 time limit"]
+      "Concurrent executions"        = ["7 limit"]
+      "Duration per invocation (ms)" = ["60000 timeout"]
+      "Ingestion queue"              = ["180 alarm threshold"]
     })
     error_message = "The dashboard shows other limits: ${aws_cloudwatch_dashboard.this.dashboard_body}"
   }

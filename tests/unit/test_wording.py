@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands.__main__ import parser
+from commands.__main__ import parse, parser
 
 import lambda_function
 
@@ -109,3 +110,63 @@ def test_a_command_that_names_its_environment_passes(text: str) -> None:
 )
 def test_a_command_that_names_none_is_found(text: str) -> None:
     assert WITHOUT_ENVIRONMENT.search(text)
+
+
+# --- the runbook and the pages beside it ------------------------------------------------------------------------------
+
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+ALARM = re.compile(  # its name, and the first command of its description
+    r'^ +(?:alarm_name += "\$\{var\.name\}-)?([a-z]+-[a-z-]+)(?: = \{|")$.*?^ +Start with: (.*?)$', re.M | re.S
+)
+
+
+def alarms() -> dict[str, str]:
+    """Return the first command of each alarm, with the environment as the runbook has it."""
+    text = (ROOT / "modules/monitoring/alarms.tf").read_text()
+    return {name: command.replace("${var.environment}", '"$ENV"') for name, command in ALARM.findall(text)}
+
+
+def test_each_alarm_has_its_row_and_its_section_in_the_runbook() -> None:
+    runbook = (ROOT / "docs/operations.md").read_text()
+    first_page, _, rest = runbook.partition("\n## Alarms\n")
+    sections = re.split(r"^### (.*)\n", rest.partition("\n## ")[0], flags=re.M)[1:]
+    rows = re.findall(r"^\| \[`(.*)`\]\(#(.*)\) \| (.+) \| (.+) \| `(.*)` \|$", first_page, re.M)
+    assert len(alarms()) == 9
+    assert {name: command for name, _, _, _, command in rows} == alarms()
+    assert [name for name, *_ in rows] == [anchor for _, anchor, *_ in rows] == sections[::2]
+    for name, section in zip(sections[::2], sections[1::2], strict=True):
+        assert re.findall(r"^\*\*(\w+)\.\*\*", section, re.M) == ["Impact", "Check", "Fix"], name
+        check = section.partition("**Check.**")[2].partition("**Fix.**")[0]
+        first = re.search(r"^```(?:bash|sh)\n(.*)$", check, re.M)
+        assert first
+        assert first[1] == alarms()[name]
+
+
+def test_the_first_page_of_the_runbook_fits_a_screen() -> None:
+    runbook = (ROOT / "docs/operations.md").read_text()
+    assert '\n```sh\n./deploy.sh rollback "$ENV"\n```\n' in "\n".join(runbook.splitlines()[:45])
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one_that_deploy_sh_takes(page: Path) -> None:
+    for command in re.findall(r"\./deploy\.sh (?!VERB)([^|`\n]+)", page.read_text()):
+        parse(shlex.split(command.replace("$ENV", "prod")))  # exits if it is wrong
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    found: set[str] = set()
+    for title in re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M):
+        anchor = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        found.add(next(name for n in range(9) if (name := f"{anchor}-{n}" if n else anchor) not in found))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(path for path, _ in texts() if path.endswith(".md")))
+def test_every_link_leads_somewhere(path: str) -> None:
+    page = ROOT / path
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
