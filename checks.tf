@@ -1,23 +1,23 @@
-# What is no mistake but should not pass unseen: each of these warns in every plan and stops nothing.
+# Valid settings that deserve a warning: each of these warns in every plan and stops nothing.
 
 check "alarms_reach_somebody" {
   assert {
     condition     = length(local.unwatched) == 0
-    error_message = "Nobody is told of alarms in ${join(", ", local.unwatched)}, where data is kept. Set alarm_emails, or subscribe to the topic alarm_topic_arn and ignore this."
+    error_message = "Alarms notify nobody in ${join(", ", local.unwatched)}, where data is kept. Set alarm_emails, or subscribe to the topic alarm_topic_arn and ignore this."
   }
 }
 
 check "log_outlives_failed_events" {
   assert {
     condition     = length(local.short_log) == 0
-    error_message = "In ${join(", ", local.short_log)} the log is gone before the failed events are, which stay in the dead-letter queue for 14 days, and with it the reason of a rejection. Set log_retention_days to 14 or more."
+    error_message = "In ${join(", ", local.short_log)} the log expires before the failed events, which stay in the dead-letter queue for 14 days. Set log_retention_days to 14 or more, so that the log still says why they failed."
   }
 }
 
 check "access_log_outlives_old_versions" {
   assert {
     condition     = length(local.short_access_log) == 0
-    error_message = "In ${join(", ", local.short_access_log)} the access log is gone before the old versions are, so nobody can tell who overwrote or deleted what is recovered. Set access_log_days to noncurrent_version_days or more."
+    error_message = "In ${join(", ", local.short_access_log)} the access log expires before the old versions. Set access_log_days to noncurrent_version_days or more, so that it still shows who overwrote or deleted an object that is recovered."
   }
 }
 

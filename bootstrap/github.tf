@@ -1,4 +1,4 @@
-# Who GitHub's workflows may become: per environment one role that plans and one that applies.
+# The roles that GitHub's workflows may assume: for each environment one that plans and one that applies.
 
 locals {
   issuer       = "token.actions.githubusercontent.com"
@@ -14,7 +14,7 @@ locals {
   roles = merge([for name in local.deployed : {
     for role in ["plan", "apply"] : "${name}-${role}" => { environment = name, role = role }
   }]...)
-  # Jobs of one GitHub environment, so that its protection rules decide: NAME applies, NAME-plan plans.
+  # Jobs of one GitHub environment, so that its protection rules apply: NAME applies, NAME-plan plans.
   subjects = { for key, role in local.roles : key => [
     for prefix in local.repositories : "${prefix}:environment:${role.environment}${role.role == "plan" ? "-plan" : ""}"
   ] }
@@ -41,20 +41,20 @@ resource "aws_iam_role" "github" {
   assume_role_policy = data.aws_iam_policy_document.trust[each.key].json
   tags               = { Environment = each.value.environment }
 
-  # A role cannot trust a provider that is not there yet.
+  # A role cannot trust a provider that does not exist yet.
   depends_on = [aws_iam_openid_connect_provider.github]
 
   lifecycle {
     precondition {
-      # AWS, "AWS STS supports validation of identity provider specific claims", 2026-01: in all commercial regions.
+      # Only commercial regions: "AWS STS supports validation of identity provider specific claims", AWS, 2026-01.
       condition     = local.partition == "aws"
-      error_message = "GitHub cannot sign in to ${var.region}: the roles trust the branch main alone, and AWS looks at a token's branch in commercial regions only. Take github out of env/bootstrap.tfvars, and deploy from a machine of yours."
+      error_message = "GitHub cannot sign in to ${var.region}: the roles trust a single branch, and AWS checks a token's branch only in commercial regions. Remove github from env/bootstrap.tfvars and deploy from your own machine."
     }
   }
 }
 
 data "aws_iam_policy_document" "trust" {
-  #checkov:skip=CKV_AWS_358:It cannot work out the subjects; they are exact, and bootstrap/tests compares them in full
+  #checkov:skip=CKV_AWS_358:checkov cannot resolve the subjects; they are exact, and bootstrap/tests compares them in full
   for_each = local.roles
 
   statement {
@@ -72,14 +72,15 @@ data "aws_iam_policy_document" "trust" {
       values   = ["sts.amazonaws.com"]
     }
 
-    # Whole subjects and never a pattern, which would let other branches or repositories in.
+    # Exact subjects, never a pattern, which could admit other branches or repositories.
     condition {
       test     = "StringEquals"
       variable = "${local.issuer}:sub"
       values   = local.subjects[each.key]
     }
 
-    # Any branch's job may name a GitHub environment that has no rule about branches. So the branch is checked here, too.
+    # A job of any branch may use a GitHub environment that does not restrict branches, so the branch is checked here as
+    # well.
     dynamic "condition" {
       for_each = each.value.role == "apply" ? [var.github.branch] : []
 

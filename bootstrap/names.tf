@@ -1,4 +1,4 @@
-# The names that the pipelines of this account have or will have. Every policy here is made of them.
+# The names that the pipelines of this account have or will have. Every policy here is built from them.
 
 data "aws_caller_identity" "current" {}
 
@@ -25,8 +25,8 @@ locals {
     "dead-letter-queue", "oldest-message", "nothing-processed",
   ]
 
-  # The prefix of dev is also the beginning of every other environment's names. So no pattern ends in a * where the name
-  # is known. A bucket's name ends in the eight characters that modules/pipeline draws.
+  # The prefix of dev also starts every other environment's names, so no pattern ends in * where the name is known. A
+  # bucket's name ends in the eight random characters of modules/pipeline.
   buckets = { for name, prefix in module.names.prefixes : name => {
     for role in ["raw-data", "processed-data", "rejected", "access-log"] : role => "arn:${local.partition}:s3:::${prefix}-${role}-????????"
   } }
@@ -50,7 +50,7 @@ locals {
     key_alias    = "arn:${local.partition}:kms:${local.in_account}:alias/${prefix}"
   } }
 
-  # What AWS names by itself is told apart by its tags.
+  # AWS chooses these IDs, so the policies tell them apart by their tags.
   keys       = "arn:${local.partition}:kms:${local.in_account}:key/*"
   mappings   = "arn:${local.partition}:lambda:${local.in_account}:event-source-mapping:*"
   networked  = { for kind in ["vpc", "subnet", "route-table", "vpc-endpoint", "security-group", "security-group-rule"] : kind => "arn:${local.partition}:ec2:${local.in_account}:${kind}/*" }

@@ -1,11 +1,12 @@
 output "state_bucket_name" {
-  description = "Bucket of all Terraform states of this project in this account and region."
+  description = "Name of the bucket that holds all Terraform states of this project in this account and region."
   value       = aws_s3_bucket.state.bucket
 }
 
 output "github_roles" {
-  description = "Per environment: ARNs of the roles that GitHub's workflows plan and apply with, for GitHub's variables; the subjects that a token must have to assume each; and the name of the boundary for env/<environment>.tfvars. Empty without a repository."
-  # By their names: an import, as after a deploy that died, evaluates outputs before all resources are in the state.
+  description = "For each environment: the ARNs of the roles that GitHub's workflows plan and apply with, for GitHub's variables; the token subjects that may assume each; and the name of the permissions boundary for env/<environment>.tfvars. Empty without a repository."
+  # Built from names: an import, as after a deploy that was killed, evaluates outputs before all resources are in the
+  # state.
   value = { for name in local.deployed : name => {
     plan_role_arn        = "arn:${local.partition}:iam::${local.account}:role/${var.project_name}-github-${name}-plan"
     plan_subjects        = local.subjects["${name}-plan"]
@@ -18,7 +19,7 @@ output "github_roles" {
 }
 
 output "people_policies" {
-  description = "Per environment: ARNs of the policies for who uploads scans, who reads results and who erases patients. Attach them to roles of yours."
+  description = "For each environment: the ARNs of the policies for people who upload scans, read results and erase patients. Attach them to your own roles."
   value = { for name, prefix in module.names.prefixes : name => {
     for person in ["uploader", "reader", "eraser"] : person => "arn:${local.partition}:iam::${local.account}:policy/${prefix}-${person}"
   } }

@@ -1,11 +1,11 @@
-# What roles and people may do, as tables, those of people in people.tf. A row is a purpose: its actions, what they are for,
-# and under which conditions (operator, key, values). A row for "*" says why.
+# What the roles may do, as tables; those of people are in people.tf. Each row is one purpose: its actions, its
+# resources and its conditions (operator, key, values). A row for "*" says why.
 
 locals {
   statements = { for name, arn in local.arns : name => {
 
-    # What a plan asks for: how things are set up. No object but the state, no log line, no message. The one use of the
-    # key lets Lambda show the function's variables, which are names of this project's resources.
+    # What a plan reads: configuration, and of objects only the state; no log line and no message. The key is used only
+    # to let Lambda show the function's environment variables, which are names of this project's resources.
     read = [
       { sid = "ReadState", actions = ["s3:GetObject"], resources = [arn.state] },
       { sid = "FindState", actions = ["s3:ListBucket"], resources = [local.state_bucket_arn] },
@@ -13,8 +13,8 @@ locals {
         "s3:GetBucket*", "s3:GetAccelerateConfiguration", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration",
         "s3:GetMetricsConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket",
       ] },
-      # Of any key: the tags of a new one may take five minutes to count (KMS developer guide, "ABAC for AWS KMS"), and the
-      # provider asks at once.
+      # For any key: the tags of a new one may take five minutes to take effect (KMS developer guide, "ABAC for AWS
+      # KMS"), and the provider reads it immediately.
       { sid = "ReadKey", resources = [local.keys], actions = [
         "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListResourceTags",
       ] },
@@ -37,7 +37,7 @@ locals {
       { sid = "ReadTopics", actions = ["sns:GetTopicAttributes", "sns:ListTagsForResource"], resources = arn.topics },
       { sid = "ReadAlarms", actions = ["cloudwatch:ListTagsForResource"], resources = arn.alarms },
       { sid = "ReadDashboard", actions = ["cloudwatch:GetDashboard"], resources = [arn.dashboard] },
-      # AWS lists these for the whole account or not at all.
+      # AWS lists these only for the whole account.
       { sid = "List", resources = ["*"], actions = [
         "cloudwatch:DescribeAlarms", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists",
         "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
@@ -56,7 +56,7 @@ locals {
         "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
         "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:PutMetricsConfiguration",
       ] },
-      # The synthetic file that a deploy uploads, waits for and removes.
+      # The synthetic file that a deploy uploads, waits for and deletes.
       { sid = "SmokeTest", resources = [for bucket in arn.data_buckets : "${bucket}/smoke-test/*"], actions = [
         "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:PutObject",
       ] },
@@ -66,13 +66,13 @@ locals {
       ]) },
       { sid = "EmptyBuckets", actions = ["s3:DeleteObject", "s3:DeleteObjectVersion"], resources = [for bucket in arn.buckets : "${bucket}/*"] },
       { sid = "DeleteKey", actions = ["kms:ScheduleKeyDeletion"], resources = [local.keys], conditions = local.own[name] },
-      # A key has no name before it exists: it must be made with this environment's tags.
+      # A key has no ARN before it exists: it must be created with this environment's tags.
       { sid = "CreateKey", actions = ["kms:CreateKey"], resources = ["*"], conditions = local.new[name] },
-      # Which takes permission to tag a key that has no tags yet. One that is in use has an alias.
+      # Creating it with tags needs permission to tag a key that has none yet. A key in use has an alias.
       { sid = "TagNewKey", actions = ["kms:TagResource"], resources = [local.keys], conditions = concat(local.new[name], local.own_or_none[name], [
         ["Null", "kms:ResourceAliases", "true"],
       ]) },
-      # Nor does this wait for its tags to count.
+      # These calls cannot wait for the tags to take effect either.
       { sid = "SetUpNewKey", resources = [local.keys], actions = [
         "kms:CreateAlias", "kms:EnableKeyRotation", "kms:PutKeyPolicy",
         ], conditions = concat(local.own_or_none[name], [
@@ -83,7 +83,7 @@ locals {
         "kms:CreateAlias", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:TagResource", "kms:UntagResource",
         "kms:UpdateAlias", "kms:UpdateKeyDescription",
       ] },
-      # Never a policy that locks everybody out, which is as final as a deletion.
+      # Never a policy that locks everybody out, which would be as final as a deletion.
       { sid = "SetKeyPolicy", actions = ["kms:PutKeyPolicy"], resources = [local.keys], conditions = concat(local.own[name], [
         ["BoolIfExists", "kms:BypassPolicyLockoutSafetyCheck", "false"],
       ]) },
@@ -103,7 +103,7 @@ locals {
         "lambda:UpdateFunctionEventInvokeConfig",
       ] },
       { sid = "ManageLayer", actions = ["lambda:DeleteLayerVersion", "lambda:PublishLayerVersion"], resources = [arn.layer, "${arn.layer}:*"] },
-      # A mapping's ARN is an id that Lambda draws, so AWS judges it by its function.
+      # A mapping's ARN contains an ID that Lambda chooses, so the function is the condition.
       { sid = "ManageMapping", resources = ["*"], actions = [
         "lambda:CreateEventSourceMapping", "lambda:DeleteEventSourceMapping", "lambda:UpdateEventSourceMapping",
       ], conditions = [["ArnEquals", "lambda:FunctionArn", [arn.function, "${arn.function}:live"]]] },
@@ -113,7 +113,7 @@ locals {
       { sid = "EncryptFunctionVariables", actions = ["kms:CreateGrant", "kms:Encrypt"], resources = [local.keys], conditions = concat(local.own[name], [
         ["StringEquals", "kms:ViaService", "lambda.${var.region}.amazonaws.com"],
       ]) },
-      # Permissions only for a role that carries the boundary, below.
+      # Permissions only for a role that has the boundary below.
       { sid = "ManageRoleWithinBoundary", resources = [arn.role], actions = [
         "iam:CreateRole", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy",
       ], conditions = [["StringEquals", "iam:PermissionsBoundary", arn.boundary]] },
@@ -130,7 +130,7 @@ locals {
       ] },
     ]
 
-    # Alarms, and who is told of them.
+    # Alarms, and whom they notify.
     monitoring = [
       { sid = "ManageTopics", resources = arn.topics, actions = [
         "sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource",
@@ -138,19 +138,21 @@ locals {
       { sid = "ManageAlarms", resources = arn.alarms, actions = [
         "cloudwatch:DeleteAlarms", "cloudwatch:TagResource", "cloudwatch:UntagResource",
       ] },
-      # An alarm can also stop and terminate instances. These only tell their topic.
+      # An alarm can also stop and terminate instances. These may only notify their topic.
       { sid = "SetAlarms", actions = ["cloudwatch:PutMetricAlarm"], resources = arn.alarms, conditions = [
         ["ForAllValues:StringEquals", "cloudwatch:AlarmActions", arn.topics],
       ] },
       { sid = "ManageDashboard", actions = ["cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"], resources = [arn.dashboard] },
-      # AWS knows no ARN for a subscription or a saved query.
+      # Subscriptions and saved queries cannot be named by ARN in a policy.
       { sid = "ManageUnnamed", actions = ["logs:DeleteQueryDefinition", "logs:PutQueryDefinition", "sns:Unsubscribe"], resources = ["*"] },
     ]
 
-    # The private network. Its parts have ids, not names: they are made with this environment's tags, and then known by them.
+    # The private network. AWS chooses the IDs of its resources, so they are created with this environment's tags and
+    # identified by them.
     network = [
       { sid = "CreateNetwork", actions = ["ec2:CreateVpc"], resources = [local.networked.vpc], conditions = local.new[name] },
-      # Each on its own kind: an endpoint also asks for the route table that it goes into, which must be this environment's.
+      # Each on its own kind: an endpoint also asks for the route table that it goes into, which must be this
+      # environment's.
       { sid = "CreateRouteTable", actions = ["ec2:CreateRouteTable"], resources = [local.networked.route-table], conditions = local.new[name] },
       { sid = "CreateSecurityGroup", actions = ["ec2:CreateSecurityGroup"], resources = [local.networked.security-group], conditions = local.new[name] },
       { sid = "CreateSubnet", actions = ["ec2:CreateSubnet"], resources = [local.networked.subnet], conditions = local.new[name] },
@@ -161,7 +163,7 @@ locals {
           "AuthorizeSecurityGroupEgress", "CreateRouteTable", "CreateSecurityGroup", "CreateSubnet", "CreateVpc", "CreateVpcEndpoint",
         ]],
       ] },
-      # The security group that AWS makes along with the network has no tags at first.
+      # The default security group, which AWS creates with the network, has no tags at first.
       { sid = "AdoptDefaultSecurityGroup", actions = ["ec2:CreateTags"], resources = [local.networked.security-group], conditions = concat(local.new[name], local.own_or_none[name]) },
       { sid = "ManageNetwork", resources = values(local.networked), conditions = local.own[name], actions = [
         "ec2:AssociateRouteTable", "ec2:AuthorizeSecurityGroupEgress", "ec2:CreateRouteTable", "ec2:CreateSecurityGroup",
@@ -170,12 +172,13 @@ locals {
         "ec2:ModifySecurityGroupRules", "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:RevokeSecurityGroupEgress",
         "ec2:RevokeSecurityGroupIngress",
       ] },
-      # Interfaces that Lambda made for the function and left behind; they have no tags, and one in use cannot be deleted.
+      # Interfaces that Lambda created for the function and left behind. They have no tags, and one in use cannot be
+      # deleted.
       { sid = "DeleteInterfaces", actions = ["ec2:DeleteNetworkInterface"], resources = [local.interfaces] },
     ]
 
-    # The most that the function's role can become, whatever policy a deploy gives it. Without it, whoever deploys could
-    # give the role every permission of the account and let the function use them. As in modules/iam.
+    # The function's permissions boundary: the most that its role can do, whatever policy a deploy gives it. Without it,
+    # anyone who deploys could let the function use every permission of the account. As in modules/iam.
     boundary = [
       { sid = "Read", actions = ["s3:GetObject", "s3:GetObjectVersion"], resources = ["${local.buckets[name].raw-data}/*"] },
       { sid = "List", actions = ["s3:ListBucket"], resources = [for role in ["raw-data", "processed-data", "rejected"] : local.buckets[name][role]] },
@@ -191,7 +194,7 @@ locals {
       { sid = "ReadOwnVariables", actions = ["kms:Decrypt"], resources = [local.keys], conditions = concat(local.own[name], [
         ["StringLike", "kms:EncryptionContext:aws:lambda:FunctionArn", [arn.function, "${arn.function}:*"]],
       ]) },
-      # Neither traces nor the interfaces that Lambda makes for the function have names to foresee.
+      # Neither traces nor the interfaces that Lambda creates for the function have ARNs that are known in advance.
       { sid = "TracesAndInterfaces", resources = ["*"], actions = [
         "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses", "xray:PutTelemetryRecords", "xray:PutTraceSegments",
@@ -199,7 +202,8 @@ locals {
     ]
   } }
 
-  # Conditions: what carries this environment's tags, what a request gives them to, and what carries no other's.
+  # Conditions: the resource has this environment's tags; the request sets them; the resource has no other
+  # environment's.
   tags        = { for name in var.environments : name => { Project = var.project_name, Environment = name } }
   own         = { for name, tags in local.tags : name => [for key, value in tags : ["StringEquals", "aws:ResourceTag/${key}", value]] }
   new         = { for name, tags in local.tags : name => [for key, value in tags : ["StringEquals", "aws:RequestTag/${key}", value]] }

@@ -1,4 +1,5 @@
-# The bucket of all Terraform states. Whoever runs this first has made it bare, since this module's own state lives in it.
+# The bucket of all Terraform states. It is created without any configuration before the first run, because this
+# module's own state is in it.
 
 import {
   to = aws_s3_bucket.state
@@ -6,10 +7,10 @@ import {
 }
 
 resource "aws_s3_bucket" "state" {
-  #checkov:skip=CKV_AWS_18:Its log would need a bucket of its own; the state holds names and no patient data
-  #checkov:skip=CKV_AWS_144:Versions protect against loss; what the state describes lives in the same region
-  #checkov:skip=CKV_AWS_145:The S3 backend with encrypt = true asks for AES256, and a key of its own could be lost with the state
-  #checkov:skip=CKV2_AWS_62:Nothing waits for a state
+  #checkov:skip=CKV_AWS_18:An access log would need another bucket; the state holds names and no patient data
+  #checkov:skip=CKV_AWS_144:Versions protect against loss; the resources that the state describes are in the same region
+  #checkov:skip=CKV_AWS_145:The S3 backend with encrypt = true uses AES256, and a key of its own could be lost with the state
+  #checkov:skip=CKV2_AWS_62:Nothing reacts to a new state
   bucket = local.state_bucket
 
   lifecycle {
@@ -55,7 +56,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
 
     filter {}
 
-    # Of each state the last 20 versions stay however old they are, and every one stays for a year.
+    # The last 20 versions of each state stay forever, and all others for a year.
     noncurrent_version_expiration {
       noncurrent_days           = 365
       newer_noncurrent_versions = 20
@@ -66,7 +67,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
     }
   }
 
-  # Rules for noncurrent versions are about a versioned bucket.
+  # Rules for noncurrent versions need a versioned bucket.
   depends_on = [aws_s3_bucket_versioning.state]
 }
 
@@ -92,11 +93,11 @@ resource "aws_s3_bucket_policy" "state" {
   bucket = aws_s3_bucket.state.id
   policy = data.aws_iam_policy_document.state.json
 
-  # S3 refuses two changes of one bucket's access settings at the same moment.
+  # S3 refuses concurrent changes to the access settings of one bucket.
   depends_on = [aws_s3_bucket_public_access_block.state, aws_s3_bucket_ownership_controls.state]
 }
 
-# What nobody may do, whatever IAM allows them.
+# What nobody may do, whatever IAM allows.
 data "aws_iam_policy_document" "state" {
   dynamic "statement" {
     for_each = {
@@ -125,8 +126,8 @@ data "aws_iam_policy_document" "state" {
   }
 }
 
-# The last that is made: by it deploy.sh sees in the state that bootstrap has come to its end. An output would not do, as an
-# import after a bootstrap that died writes outputs as well.
+# Created last: it shows deploy.sh in the state that bootstrap has completed. An output would not do, because an import
+# after a bootstrap that was killed writes outputs as well.
 resource "terraform_data" "complete" {
   depends_on = [
     aws_s3_bucket_lifecycle_configuration.state, aws_s3_bucket_policy.state,

@@ -1,4 +1,4 @@
-# Who may become which role, what each may do, as rendered, and how the state is kept.
+# Who may assume which role, what each may do, and how the states are kept.
 
 provider "aws" {
   region                      = "us-east-1"
@@ -46,11 +46,11 @@ run "trust" {
           ) }
       }]
     })
-    error_message = "Somebody else can take on a role: ${jsonencode({ for role, document in data.aws_iam_policy_document.trust : role => document.json })}"
+    error_message = "Not only the expected jobs can assume a role: ${jsonencode({ for role, document in data.aws_iam_policy_document.trust : role => document.json })}"
   }
   assert {
     condition     = alltrue([for key, role in aws_iam_role.github : role.name == "eyes-github-${key}" && jsonencode(jsondecode(role.assume_role_policy)) == jsonencode(jsondecode(data.aws_iam_policy_document.trust[key].json))])
-    error_message = "A role has another name or another trust policy than the one that is compared here."
+    error_message = "A role has another name, or another trust policy than the one compared here."
   }
   assert {
     condition     = aws_iam_openid_connect_provider.github[0].url == "https://token.actions.githubusercontent.com" && aws_iam_openid_connect_provider.github[0].client_id_list == toset(["sts.amazonaws.com"])
@@ -58,11 +58,11 @@ run "trust" {
   }
   assert {
     condition     = jsonencode({ for key, role in local.roles : key => sort([for attachment in values(local.attachments) : attachment.policy if attachment.role == key]) }) == jsonencode({ dev-apply = ["dev-data", "dev-function", "dev-monitoring", "dev-network", "dev-read"], dev-plan = ["dev-read"], prod-apply = ["prod-data", "prod-function", "prod-monitoring", "prod-network", "prod-read"], prod-plan = ["prod-read"] })
-    error_message = "A role has another environment's permissions, or a plan may change things."
+    error_message = "A role has permissions of another environment, or the plan role may change something."
   }
 }
 
-run "repository_with_numbers_in_its_subjects" {
+run "repository_with_ids_in_its_subjects" {
   command = plan
 
   variables {
@@ -77,15 +77,15 @@ run "repository_with_numbers_in_its_subjects" {
 
   assert {
     condition     = jsondecode(data.aws_iam_policy_document.trust["dev-apply"].json).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] == ["repo:acme@123/retina@456:environment:dev", "repo:acme/retina:environment:dev"]
-    error_message = "Not exactly the subjects that were named: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
+    error_message = "The role does not trust exactly the given subjects: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
   }
   assert {
     condition     = jsondecode(data.aws_iam_policy_document.trust["dev-apply"].json).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:ref"] == "refs/heads/release/1.x"
-    error_message = "Not exactly the branch that was named: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
+    error_message = "The role does not trust exactly the given branch: ${data.aws_iam_policy_document.trust["dev-apply"].json}"
   }
   assert {
     condition     = length(aws_iam_openid_connect_provider.github) == 0 && jsondecode(data.aws_iam_policy_document.trust["dev-plan"].json).Statement[0].Principal.Federated == "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
-    error_message = "A provider that exists already must be used, not made."
+    error_message = "An existing OIDC provider must be used and not created again."
   }
 }
 
@@ -98,11 +98,11 @@ run "no_repository_no_roles" {
 
   assert {
     condition     = length(aws_iam_role.github) + length(aws_iam_policy.github) + length(aws_iam_role_policy_attachment.github) + length(aws_iam_openid_connect_provider.github) == 0
-    error_message = "There are roles that nobody asked for."
+    error_message = "Roles are created although no repository is set."
   }
   assert {
     condition     = length(output.github_roles) == 0
-    error_message = "The output names roles that are not there."
+    error_message = "The output names roles that do not exist."
   }
 }
 
@@ -113,13 +113,13 @@ run "plan_reads_configuration_only" {
     condition = alltrue(flatten([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : [
       for action in flatten([statement.Action]) : can(regex("^[a-z0-9]+:(Get|List|Describe)[A-Za-z]+$", action)) || action == "s3:GetBucket*" || statement.Sid == "ReadFunctionVariables"
     ]]))
-    error_message = "A plan may change something: ${aws_iam_policy.github["dev-read"].policy}"
+    error_message = "The plan role may change something: ${aws_iam_policy.github["dev-read"].policy}"
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : "${statement.Sid} ${jsonencode(statement.Action)} ${jsonencode(statement.Resource)}"
       if anytrue([for action in flatten([statement.Action]) : can(regex("(?i)object|\\*|:GetLog|:Filter|Query$|:Receive|:Invoke|Secret|:GetParameter|^kms:(Get[^K]|Decrypt|Gen)", action))]) && !contains(["ReadBuckets"], statement.Sid)
     ]) == jsonencode(["ReadState \"s3:GetObject\" \"arn:aws:s3:::eyes-tfstate-111122223333-us-east-1/dev/terraform.tfstate\"", "ReadFunctionVariables \"kms:Decrypt\" \"arn:aws:kms:us-east-1:111122223333:key/*\""])
-    error_message = "A plan may read more than configuration and its own state: ${aws_iam_policy.github["dev-read"].policy}"
+    error_message = "The plan role may read more than configuration and its own state: ${aws_iam_policy.github["dev-read"].policy}"
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : statement if statement.Sid == "ReadBuckets"]) == jsonencode([{
@@ -127,14 +127,14 @@ run "plan_reads_configuration_only" {
       Action   = ["s3:ListBucket", "s3:GetReplicationConfiguration", "s3:GetMetricsConfiguration", "s3:GetLifecycleConfiguration", "s3:GetEncryptionConfiguration", "s3:GetBucket*", "s3:GetAccelerateConfiguration"]
       Resource = ["arn:aws:s3:::eyes-rejected-????????", "arn:aws:s3:::eyes-raw-data-????????", "arn:aws:s3:::eyes-processed-data-????????", "arn:aws:s3:::eyes-access-log-????????"]
     }])
-    error_message = "A plan reads something else of the buckets: ${aws_iam_policy.github["dev-read"].policy}"
+    error_message = "The plan role may read other things of the buckets: ${aws_iam_policy.github["dev-read"].policy}"
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-read"].policy).Statement : try(statement.Condition, null) if statement.Sid == "ReadFunctionVariables"]) == jsonencode([{
       StringEquals = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes", "kms:ViaService" = "lambda.us-east-1.amazonaws.com" }
       StringLike   = { "kms:EncryptionContext:aws:lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:*"] }
     }])
-    error_message = "A plan may decrypt more than the function's variables: ${aws_iam_policy.github["dev-read"].policy}"
+    error_message = "The plan role may decrypt more than the function's environment variables: ${aws_iam_policy.github["dev-read"].policy}"
   }
 }
 
@@ -169,7 +169,7 @@ run "people" {
         },
       ]
     })
-    error_message = "Who uploads cannot, or can do more: ${aws_iam_policy.people["eyes-uploader"].policy} ${aws_iam_policy.people["eyes-prod-uploader"].policy}"
+    error_message = "Uploaders cannot upload, or may do more than that: ${aws_iam_policy.people["eyes-uploader"].policy} ${aws_iam_policy.people["eyes-prod-uploader"].policy}"
   }
   assert {
     condition = jsonencode(jsondecode(aws_iam_policy.people["eyes-prod-reader"].policy).Statement) == jsonencode([
@@ -192,15 +192,15 @@ run "people" {
         }
       },
     ])
-    error_message = "Who reads cannot, or can do more: ${aws_iam_policy.people["eyes-prod-reader"].policy}"
+    error_message = "Readers cannot read, or may do more than that: ${aws_iam_policy.people["eyes-prod-reader"].policy}"
   }
   assert {
     condition     = length([for key, policy in aws_iam_policy.github : key if can(regex("-(uploader|reader|eraser)", policy.policy))]) == 0
-    error_message = "GitHub's roles may change the policies of people."
+    error_message = "GitHub's roles may change the policies for people."
   }
 }
 
-# Only on these buckets, only versions, and never past a lock.
+# Only in these buckets, only versions, and never locked ones.
 run "eraser" {
   command = plan
 
@@ -218,11 +218,11 @@ run "eraser" {
       "UseKeyForRawData: kms:GenerateDataKey kms:Decrypt",
       "UseKeyForRejected: kms:GenerateDataKey kms:Decrypt",
     ])
-    error_message = "Who erases cannot, or can do more: ${aws_iam_policy.people["eyes-eraser"].policy}"
+    error_message = "Erasers cannot erase, or may do more than that: ${aws_iam_policy.people["eyes-eraser"].policy}"
   }
   assert {
     condition     = !strcontains(aws_iam_policy.people["eyes-eraser"].policy, "MultiFactor")
-    error_message = "MFA is asked for, and is not set."
+    error_message = "MFA is required although the setting is off."
   }
 }
 
@@ -263,13 +263,13 @@ run "role_of_the_function" {
         Condition = { StringEquals = { "iam:PassedToService" = "lambda.amazonaws.com" } }
       },
     ])
-    error_message = "A deploy may give itself or others permissions: ${aws_iam_policy.github["dev-function"].policy}"
+    error_message = "The apply role may give permissions to itself or others: ${aws_iam_policy.github["dev-function"].policy}"
   }
   assert {
     condition = alltrue(flatten([for key, policy in aws_iam_policy.github : [for statement in jsondecode(policy.policy).Statement : [
       for action in flatten([statement.Action]) : !can(regex("^(iam|sts):|^\\*$", action)) || contains(["ManageRoleWithinBoundary", "ManageRole", "PassRole", "ReadRole"], statement.Sid)
     ]]]))
-    error_message = "A statement elsewhere touches roles."
+    error_message = "Another statement allows actions on roles."
   }
   assert {
     condition = jsonencode(jsondecode(aws_iam_policy.github["dev-boundary"].policy).Statement) == jsonencode([
@@ -306,7 +306,7 @@ run "role_of_the_function" {
         ]
       },
     ])
-    error_message = "The function's role can become more than it was: ${aws_iam_policy.github["dev-boundary"].policy}"
+    error_message = "The boundary of the function's role changed: ${aws_iam_policy.github["dev-boundary"].policy}"
   }
 }
 
@@ -330,13 +330,13 @@ run "objects" {
         "SmokeTest [\"s3:PutObject\",\"s3:GetObject\",\"s3:DeleteObjectVersion\",\"s3:DeleteObject\"] [\"arn:aws:s3:::eyes-prod-raw-data-????????/smoke-test/*\",\"arn:aws:s3:::eyes-prod-processed-data-????????/smoke-test/*\"]",
       ]
     })
-    error_message = "A deploy may read or change other objects than its state, its smoke test's and, where it may empty buckets, theirs: ${aws_iam_policy.github["dev-data"].policy} ${aws_iam_policy.github["prod-data"].policy}"
+    error_message = "The apply role may read or change objects other than its state, the smoke test's and, in disposable environments, all objects: ${aws_iam_policy.github["dev-data"].policy} ${aws_iam_policy.github["prod-data"].policy}"
   }
   assert {
     condition = jsonencode({ for environment in ["dev", "prod"] : environment => [
       for statement in jsondecode(aws_iam_policy.github["${environment}-data"].policy).Statement : statement.Sid if contains(flatten([statement.Action]), "kms:ScheduleKeyDeletion")
     ] }) == jsonencode({ dev = ["DeleteKey"], prod = [] })
-    error_message = "GitHub may delete the key of an environment that keeps its data."
+    error_message = "GitHub may delete the key of an environment that is not disposable."
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-data"].policy).Statement : statement if contains(flatten([statement.Action]), "kms:PutKeyPolicy")]) == jsonencode([{
@@ -353,7 +353,7 @@ run "objects" {
         StringEquals = { "aws:ResourceTag/Environment" = "prod", "aws:ResourceTag/Project" = "eyes" }
       }
     }])
-    error_message = "A deploy may lock everybody out of the key: ${aws_iam_policy.github["prod-data"].policy}"
+    error_message = "The apply role may lock everybody out of the key: ${aws_iam_policy.github["prod-data"].policy}"
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-data"].policy).Statement : [statement.Action, try(statement.Condition, null)] if statement.Sid == "SmokeTestKey"]) == jsonencode([[["kms:GenerateDataKey", "kms:Decrypt"], {
@@ -370,7 +370,7 @@ run "objects" {
 run "everything_is_named" {
   command = plan
 
-  # Statements on "*" that hold an action which changes something. Why each is there says policies.tf.
+  # Statements on "*" that allow changes. policies.tf says why each is needed.
   assert {
     condition = jsonencode(flatten([for policy in ["read", "data", "function", "monitoring", "network", "boundary"] : [
       for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : "${policy}/${statement.Sid}: ${join(" ", flatten([statement.Action]))}"
@@ -381,27 +381,27 @@ run "everything_is_named" {
       "monitoring/ManageUnnamed: sns:Unsubscribe logs:PutQueryDefinition logs:DeleteQueryDefinition",
       "boundary/TracesAndInterfaces: xray:PutTraceSegments xray:PutTelemetryRecords ec2:UnassignPrivateIpAddresses ec2:DescribeSubnets ec2:DescribeNetworkInterfaces ec2:DeleteNetworkInterface ec2:CreateNetworkInterface ec2:AssignPrivateIpAddresses",
     ])
-    error_message = "A statement changes things anywhere."
+    error_message = "Another statement allows changes to any resource."
   }
   assert {
     condition = sort([for statement in jsondecode(aws_iam_policy.github["dev-network"].policy).Statement : join(" ", flatten([statement.Action, statement.Resource])) if startswith(statement.Sid, "Create")]) == sort([
       for action, kind in { CreateVpc = "vpc", CreateRouteTable = "route-table", CreateSecurityGroup = "security-group", CreateSubnet = "subnet", CreateVpcEndpoint = "vpc-endpoint", AuthorizeSecurityGroupEgress = "security-group-rule" } :
       "ec2:${action} arn:aws:ec2:us-east-1:111122223333:${kind}/*"
     ])
-    error_message = "A deploy may make parts of a network inside of others that are not its own: ${aws_iam_policy.github["dev-network"].policy}"
+    error_message = "The apply role may create resources inside networks of others: ${aws_iam_policy.github["dev-network"].policy}"
   }
   assert {
     condition     = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-function"].policy).Statement : try(statement.Condition, null) if statement.Sid == "ManageMapping"]) == jsonencode([{ ArnEquals = { "lambda:FunctionArn" = ["arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor", "arn:aws:lambda:us-east-1:111122223333:function:eyes-data-processor:live"] } }])
-    error_message = "A deploy may feed other functions: ${aws_iam_policy.github["dev-function"].policy}"
+    error_message = "The apply role may connect event sources to other functions: ${aws_iam_policy.github["dev-function"].policy}"
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["dev-monitoring"].policy).Statement : try(statement.Condition, null) if contains(flatten([statement.Action]), "cloudwatch:PutMetricAlarm")]) == jsonencode([{ "ForAllValues:StringEquals" = { "cloudwatch:AlarmActions" = [
       "arn:aws:sns:us-east-1:111122223333:eyes-alarms", "arn:aws:sns:us-east-1:111122223333:eyes-rejections",
     ] } }])
-    error_message = "An alarm may do more than tell its topic: ${aws_iam_policy.github["dev-monitoring"].policy}"
+    error_message = "The apply role may create alarms that do more than notify their topic: ${aws_iam_policy.github["dev-monitoring"].policy}"
   }
 
-  # A resource without a name of ours is told apart by this environment's tags.
+  # Resources that AWS names are told apart by this environment's tags.
   assert {
     condition = alltrue(flatten([for environment in ["dev", "prod"] : [for policy in ["read", "data", "function", "monitoring", "network", "boundary"] : [
       for statement in jsondecode(aws_iam_policy.github["${environment}-${policy}"].policy).Statement : anytrue([
@@ -410,7 +410,7 @@ run "everything_is_named" {
         contains(["List", "ReadKey", "ReadMapping", "SetUpNewKey", "ManageMapping", "TagMapping", "ManageUnnamed", "TagNewParts", "DeleteInterfaces", "TracesAndInterfaces"], statement.Sid),
       ]) if anytrue([for resource in flatten([statement.Resource]) : !strcontains(resource, environment == "dev" ? "eyes-" : "eyes-prod") && !can(regex("(:alias/|:dashboard/|:key-alias/)eyes$|tfstate", resource))])
     ]]]))
-    error_message = "A statement on things without names of this environment is not held to its tags."
+    error_message = "A statement on resources that AWS names does not require this environment's tags."
   }
   assert {
     condition = jsonencode([for statement in concat(jsondecode(aws_iam_policy.github["dev-data"].policy).Statement, jsondecode(aws_iam_policy.github["dev-network"].policy).Statement) : [statement.Action, try(statement.Condition, null)] if contains(["TagNewKey", "AdoptDefaultSecurityGroup", "TagNewParts"], statement.Sid)]) == jsonencode([
@@ -425,10 +425,10 @@ run "everything_is_named" {
         StringEqualsIfExists = { "aws:ResourceTag/Environment" = "dev", "aws:ResourceTag/Project" = "eyes" }
       }],
     ])
-    error_message = "A deploy may put its tags on another environment's things and so take them over."
+    error_message = "The apply role may put its tags on another environment's resources and so take them over."
   }
 
-  # dev's prefix is also the beginning of prod's names: no pattern of dev may match a name of prod or of a GitHub role.
+  # The prefix of dev also starts prod's names: no pattern of dev may match a name of prod or of a GitHub role.
   assert {
     condition = alltrue(flatten([for policy in ["read", "data", "function", "monitoring", "network", "boundary"] : [
       for resource in flatten([for statement in jsondecode(aws_iam_policy.github["dev-${policy}"].policy).Statement : statement.Resource]) : [
@@ -447,17 +447,17 @@ run "everything_is_named" {
         ] : resource == "*" || !can(regex("^${replace(replace(resource, "*", ".*"), "?", ".")}$", name))
       ]
     ]]))
-    error_message = "dev may touch what is not its own."
+    error_message = "A role of dev has permissions on resources of prod or of GitHub's roles."
   }
   assert {
     condition = jsonencode([for statement in jsondecode(aws_iam_policy.github["prod-monitoring"].policy).Statement : sort(statement.Resource) if statement.Sid == "ManageAlarms"]) == jsonencode([[
       for alarm in ["dead-letter-queue", "failed-files", "function-duration", "function-errors", "function-throttles", "lost-events", "nothing-processed", "oldest-message", "rejected-files"] : "arn:aws:cloudwatch:us-east-1:111122223333:alarm:eyes-prod-${alarm}"
     ]])
-    error_message = "A deploy manages other alarms than the module makes: ${aws_iam_policy.github["prod-monitoring"].policy}"
+    error_message = "The apply role manages other alarms than the module creates: ${aws_iam_policy.github["prod-monitoring"].policy}"
   }
 }
 
-run "alarms_that_the_module_makes" {
+run "alarms_that_the_module_creates" {
   command = plan
 
   module {
@@ -484,7 +484,7 @@ run "alarms_that_the_module_makes" {
 
   assert {
     condition     = sort(concat([for alarm in aws_cloudwatch_metric_alarm.this : alarm.alarm_name], aws_cloudwatch_metric_alarm.nothing_processed[*].alarm_name)) == tolist([for alarm in ["dead-letter-queue", "failed-files", "function-duration", "function-errors", "function-throttles", "lost-events", "nothing-processed", "oldest-message", "rejected-files"] : "eyes-${alarm}"])
-    error_message = "An alarm came or went: name it in bootstrap/names.tf, or the apply roles cannot manage it."
+    error_message = "An alarm was added or removed: update bootstrap/names.tf, or the apply roles cannot manage it."
   }
 }
 
@@ -510,11 +510,11 @@ run "longest_names_fit" {
 
   assert {
     condition     = alltrue([for policy in aws_iam_policy.github : length(replace(policy.policy, "/\\s/", "")) <= 6144])
-    error_message = "A policy is longer than the 6144 characters that AWS takes: ${jsonencode({ for key, policy in aws_iam_policy.github : key => length(replace(policy.policy, "/\\s/", "")) })}"
+    error_message = "A policy exceeds the 6144 characters that AWS allows: ${jsonencode({ for key, policy in aws_iam_policy.github : key => length(replace(policy.policy, "/\\s/", "")) })}"
   }
   assert {
     condition     = alltrue([for role in aws_iam_role.github : length(replace(role.assume_role_policy, "/\\s/", "")) <= 2048 && length(role.name) <= 64])
-    error_message = "A trust policy is longer than the 2048 characters that AWS takes, or a role's name than 64."
+    error_message = "A trust policy exceeds the 2048 characters that AWS allows, or a role's name exceeds 64."
   }
 }
 
@@ -523,7 +523,7 @@ run "state_bucket" {
 
   assert {
     condition     = aws_s3_bucket.state.bucket == "eyes-tfstate-111122223333-us-east-1" && output.state_bucket_name == "eyes-tfstate-111122223333-us-east-1"
-    error_message = "The state bucket's name must hold project, account and region, so that no two collide."
+    error_message = "The state bucket's name must contain project, account and region, so that no two collide."
   }
   assert {
     condition = jsonencode(jsondecode(aws_s3_bucket_policy.state.policy).Statement) == jsonencode([
@@ -541,11 +541,11 @@ run "state_bucket" {
   }
   assert {
     condition     = aws_s3_bucket_versioning.state.versioning_configuration[0].status == "Enabled"
-    error_message = "The state has no versions."
+    error_message = "The state bucket is not versioned."
   }
   assert {
     condition     = [for rule in aws_s3_bucket_lifecycle_configuration.state.rule : "${rule.noncurrent_version_expiration[0].noncurrent_days} ${rule.noncurrent_version_expiration[0].newer_noncurrent_versions}" if rule.status == "Enabled" && length(rule.noncurrent_version_expiration) > 0] == ["365 20"]
-    error_message = "A state's versions must stay for a year, and the last 20 for ever."
+    error_message = "Noncurrent versions of a state must stay for a year, and the last 20 forever."
   }
   assert {
     condition     = [for rule in aws_s3_bucket_lifecycle_configuration.state.rule : rule.abort_incomplete_multipart_upload[0].days_after_initiation if rule.status == "Enabled" && length(rule.abort_incomplete_multipart_upload) > 0] == [1]
@@ -553,11 +553,11 @@ run "state_bucket" {
   }
   assert {
     condition     = one(aws_s3_bucket_server_side_encryption_configuration.state.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "AES256"
-    error_message = "The state must be encrypted as the S3 backend asks for."
+    error_message = "The state bucket must use the encryption that the S3 backend requests."
   }
   assert {
     condition     = aws_s3_bucket.state.bucket != null && [for setting in regexall("(?m)^ +(\\w+) += (.*)$", file("backend.tf")) : join("=", setting)] == ["key=\"bootstrap/terraform.tfstate\"", "encrypt=true", "use_lockfile=true"]
-    error_message = "The state of bootstrap is not encrypted, not locked, or another one's."
+    error_message = "The state of bootstrap is not encrypted, not locked, or at another key."
   }
   assert {
     condition = (

@@ -1,4 +1,4 @@
-# Renders the policies of GitHub's roles of a disposable and of a lasting environment, for tests/policies to put requests to.
+# Plans bootstrap for a disposable and a lasting environment, for tests/policies.
 
 provider "aws" {
   region                      = "us-east-1"

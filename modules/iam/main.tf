@@ -1,4 +1,4 @@
-# What the function may do, and nothing else. Every ARN is exact.
+# Exactly what the function may do. Every ARN is exact.
 
 resource "aws_iam_role" "execution" {
   name                 = var.role_name
@@ -34,8 +34,8 @@ data "aws_iam_policy_document" "execution" {
   }
 
   statement {
-    # Without it S3 answers 403 for an object that is not there, which then looks like missing permission. In the
-    # processed bucket, which the function cannot read, a listing tells whether there is a result to remove.
+    # Without it S3 answers 403 for a missing object, as if a permission were missing. In the processed bucket, whose
+    # objects the function cannot read, it lists keys to see whether there is a result to remove.
     sid       = "TellAbsentFromForbidden"
     actions   = ["s3:ListBucket"]
     resources = concat([var.raw_bucket_arn, var.rejected_bucket_arn], var.removes_results ? [var.processed_bucket_arn] : [])
@@ -51,7 +51,7 @@ data "aws_iam_policy_document" "execution" {
     for_each = var.removes_results ? ["results"] : []
 
     content {
-      # It leaves a delete marker: the versions stay.
+      # This only adds a delete marker: the versions stay.
       sid       = "RemoveProcessedObjects"
       actions   = ["s3:DeleteObject"]
       resources = ["${var.processed_bucket_arn}/*"]
@@ -93,7 +93,7 @@ data "aws_iam_policy_document" "execution" {
       values   = ["s3.${var.region}.amazonaws.com"]
     }
 
-    # With a bucket key, S3 names the bucket; for objects from before it was on, the object.
+    # With a bucket key the context is the bucket's ARN; for objects older than the bucket key it is the object's.
     condition {
       test     = "StringLike"
       variable = "kms:EncryptionContext:aws:s3:arn"
@@ -124,8 +124,8 @@ data "aws_iam_policy_document" "execution" {
   }
 
   statement {
-    # Lambda decrypts the variables as this role. The grant that it makes for that at the deploy is lost with the role,
-    # where one is deleted and made again under the same name.
+    # Lambda decrypts the environment variables as this role. The grant that Lambda creates for that on deploy is lost
+    # when the role is deleted and re-created under the same name.
     sid       = "ReadOwnVariables"
     actions   = ["kms:Decrypt"]
     resources = [var.kms_key_arn]
@@ -145,8 +145,8 @@ data "aws_iam_policy_document" "execution" {
   }
 }
 
-# A policy of its own, because it outlives the network: without it Lambda cannot delete its interfaces, and AWS keeps a
-# network that has any (Lambda developer guide, "Deleting ENIs").
+# A separate policy, because it must outlive the network: without it Lambda cannot delete its network interfaces, and
+# AWS does not delete a network that has any (Lambda developer guide, "Deleting ENIs").
 resource "aws_iam_role_policy" "network" {
   count = var.private_network ? 1 : 0
 
@@ -156,9 +156,9 @@ resource "aws_iam_role_policy" "network" {
 }
 
 data "aws_iam_policy_document" "network" {
-  #checkov:skip=CKV_AWS_111:Lambda draws the IDs of the interfaces, and the function's own code is denied all of EC2
+  #checkov:skip=CKV_AWS_111:The IDs of the interfaces are not known in advance, and the function's own code is denied all of EC2
   statement {
-    # Lambda makes and removes the function's network interfaces as this role; they have no names to foresee.
+    # Lambda creates and deletes the function's network interfaces as this role. Their IDs are not known in advance.
     sid = "AttachToNetwork"
     actions = [
       "ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
@@ -168,7 +168,7 @@ data "aws_iam_policy_document" "network" {
   }
 
   statement {
-    # Lambda does so from outside of the function. What the function's code asks for carries the function's ARN.
+    # Lambda makes those calls from outside the function. Calls by the function's code carry the function's ARN.
     sid       = "NotFromTheCode"
     effect    = "Deny"
     actions   = ["ec2:*"]

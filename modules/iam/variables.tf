@@ -5,25 +5,25 @@ variable "role_name" {
 }
 
 variable "region" {
-  description = "Region of the services that may use the key on the role's behalf."
+  description = "AWS region of the services that may use the key on the role's behalf."
   type        = string
   nullable    = false
 }
 
 variable "function_arn" {
-  description = "ARN of the function, without a version."
+  description = "ARN of the function, without a version or alias."
   type        = string
   nullable    = false
 }
 
 variable "raw_bucket_arn" {
-  description = "ARN of the bucket that the function reads."
+  description = "ARN of the bucket that the function reads uploads from."
   type        = string
   nullable    = false
 }
 
 variable "processed_bucket_arn" {
-  description = "ARN of the bucket that the function writes."
+  description = "ARN of the bucket that the function writes results to."
   type        = string
   nullable    = false
 }
@@ -35,7 +35,7 @@ variable "rejected_bucket_arn" {
 }
 
 variable "removes_results" {
-  description = "Whether the function removes results of files that are rejected or deleted."
+  description = "Whether the function removes the results of files that are rejected or deleted."
   type        = bool
   nullable    = false
 }
@@ -47,32 +47,30 @@ variable "log_group_arn" {
 }
 
 variable "queue_arns" {
-  description = <<-EOT
-    ARNs of the queues.
-    - ingestion: Lambda takes messages out of it with this role.
-    - dead_letter: Lambda sends failed events to it with this role.
-  EOT
+  description = "ARNs of the queues."
   type = object({
-    ingestion   = string
+    # Queue that Lambda receives messages from as this role.
+    ingestion = string
+    # Queue that Lambda sends failed events to as this role.
     dead_letter = string
   })
   nullable = false
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the key that encrypts buckets and queues."
+  description = "ARN of the KMS key that encrypts the buckets, the queues and the function's environment variables."
   type        = string
   nullable    = false
 }
 
 variable "private_network" {
-  description = "Whether the function runs in a private network, which Lambda attaches with this role."
+  description = "Whether the function runs in a private network, which Lambda attaches it to as this role."
   type        = bool
   nullable    = false
 }
 
 variable "permissions_boundary_arn" {
-  description = "ARN of the policy that bounds the role, whatever permissions it is given. Null: none."
+  description = "ARN of the policy that is the role's permissions boundary. Null: none."
   type        = string
   default     = null
 }

@@ -1,4 +1,4 @@
-# One key for everything that an environment stores. A service may use it only for this environment's resources.
+# One key for all data of an environment. A service may use it only for this environment's resources.
 
 resource "aws_kms_key" "this" {
   description             = "Encrypts the data of ${var.alias}"
@@ -14,11 +14,11 @@ resource "aws_kms_alias" "this" {
 }
 
 data "aws_iam_policy_document" "key" {
-  #checkov:skip=CKV_AWS_109:In a key policy "*" is this key, and the account must be able to manage it
-  #checkov:skip=CKV_AWS_111:In a key policy "*" is this key, and services are held to this environment's resources
-  #checkov:skip=CKV_AWS_356:In a key policy "*" is this key
-  # In a key policy, "*" is this key. Without this statement nobody could ever change the key again; with it, IAM
-  # policies of this account decide who uses it.
+  #checkov:skip=CKV_AWS_109:In a key policy "*" means this key, and the account must be able to manage it
+  #checkov:skip=CKV_AWS_111:In a key policy "*" means this key, and services are limited to this environment's resources
+  #checkov:skip=CKV_AWS_356:In a key policy "*" means this key
+  # In a key policy, "*" means this key. Without this statement nobody could ever change the key again; with it, the IAM
+  # policies of this account decide who uses the key.
   statement {
     sid       = "AccountDecides"
     actions   = ["kms:*"]
@@ -80,8 +80,8 @@ data "aws_iam_policy_document" "key" {
       identifiers = ["cloudwatch.amazonaws.com"]
     }
 
-    # CloudWatch asks for the key itself, and AWS documents no aws:SourceArn for that. SNS names the topic; that only
-    # these alarms publish to it is the topic's policy.
+    # CloudWatch calls KMS itself, and AWS documents no aws:SourceArn for those calls. The encryption context names the
+    # topic, and the topic's policy lets only these alarms publish.
     condition {
       test     = "ArnEquals"
       variable = "kms:EncryptionContext:aws:sns:topicArn"

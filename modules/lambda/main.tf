@@ -1,5 +1,5 @@
 resource "aws_lambda_function" "this" {
-  #checkov:skip=CKV_AWS_116:Failed events go to the queue of the event invoke config, which keeps the whole event and the reason
+  #checkov:skip=CKV_AWS_116:Failed events go to the on-failure destination, which keeps the whole event and the reason
   #checkov:skip=CKV_AWS_272:The package is built reproducibly from hashed sources, and only the deploy role may change the code
   function_name    = var.name
   description      = "Trims retina-scan records to patient_id and patient_name"
@@ -12,7 +12,7 @@ resource "aws_lambda_function" "this" {
   layers           = var.layer_arns
   filename         = var.package
   source_code_hash = fileexists(var.package) ? filebase64sha256(var.package) : null
-  publish          = true # every change becomes a numbered version, code, layers and settings together
+  publish          = true # every change becomes a numbered version: code, layers and settings together
   kms_key_arn      = var.kms_key_arn
   tags             = var.tags
 
@@ -25,7 +25,7 @@ resource "aws_lambda_function" "this" {
   logging_config {
     log_group             = aws_cloudwatch_log_group.this.name
     log_format            = "JSON"
-    application_log_level = "INFO" # above it, Lambda drops the lines that carry the metrics, as they have no level
+    application_log_level = "INFO" # above it, Lambda drops the lines that carry the metrics, because they have no level
   }
 
   tracing_config {
@@ -49,17 +49,17 @@ resource "aws_lambda_function" "this" {
   }
 }
 
-# The provider drops the network from the plan where the function exists and the network does not yet: it compares IDs, and
-# there are none (terraform-provider-aws issue 8509). So the function stays outside or, if more about it changes, Terraform
-# stops with an inconsistent plan. Where this check fails, ./deploy.sh applies the network first.
+# If the function exists and the network does not yet, the provider drops the network from the plan, because it compares
+# IDs that are still unknown (terraform-provider-aws issue 8509). The function then stays outside or, if more of it
+# changes, Terraform stops with an inconsistent plan. When this check fails, ./deploy.sh applies the network first.
 check "function_is_in_its_network" {
   assert {
     condition     = var.network == null || length(aws_lambda_function.this.vpc_config) > 0
-    error_message = "The network of ${var.name} is new, and the function can join it only when it is there: ./deploy.sh applies it first. By hand, apply twice."
+    error_message = "The network of ${var.name} is new, and the function can join it only once it exists. ./deploy.sh applies the network first; by hand, apply twice."
   }
 }
 
-# What starts the function starts this. A rollback points it to an earlier version, without a build.
+# Triggers invoke this alias. A rollback points it to an earlier version, without a build.
 resource "aws_lambda_alias" "live" {
   name             = "live"
   description      = "The version that processes uploads"
@@ -67,8 +67,8 @@ resource "aws_lambda_alias" "live" {
   function_version = aws_lambda_function.this.version
 }
 
-# Made before the function, which may not make it: otherwise the first invocation would create a group that Terraform
-# does not own and that keeps its logs for ever.
+# Created before the function, whose role may not create it: otherwise the first invocation would create a group that
+# Terraform does not own and that keeps its logs forever.
 resource "aws_cloudwatch_log_group" "this" {
   name              = var.log_group_name
   retention_in_days = var.settings.log_retention_days
@@ -76,12 +76,12 @@ resource "aws_cloudwatch_log_group" "this" {
   tags              = var.tags
 }
 
-# S3 invokes the function asynchronously: Lambda keeps the event, retries, and at last hands it to the queue.
+# S3 invokes the function asynchronously: Lambda keeps the event, retries, and finally sends it to the queue.
 resource "aws_lambda_function_event_invoke_config" "this" {
   function_name                = aws_lambda_alias.live.function_name
   qualifier                    = aws_lambda_alias.live.name
   maximum_retry_attempts       = 2
-  maximum_event_age_in_seconds = 6 * 3600 # the longest that Lambda offers; unset, it shows up as a change in every plan
+  maximum_event_age_in_seconds = 6 * 3600 # the longest that Lambda offers; unset, every plan would show a change
 
   destination_config {
     on_failure {

@@ -5,19 +5,19 @@ variable "name" {
 }
 
 variable "log_group_name" {
-  description = "Name of the function's log group."
+  description = "Name of the function's CloudWatch log group."
   type        = string
   nullable    = false
 }
 
 variable "package" {
-  description = "Path of the function's zip file, as ./deploy.sh build makes it."
+  description = "Path of the function's zip file, which ./deploy.sh build creates."
   type        = string
   nullable    = false
 }
 
 variable "role_arn" {
-  description = "ARN of the execution role."
+  description = "ARN of the function's execution role."
   type        = string
   nullable    = false
 }
@@ -35,44 +35,40 @@ variable "environment_variables" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the key that encrypts the environment variables and the log."
+  description = "ARN of the KMS key that encrypts the environment variables and the log."
   type        = string
   nullable    = false
 }
 
 variable "network" {
-  description = <<-EOT
-    The private network that the function runs in. Null: none.
-    - subnet_ids: its subnets.
-    - security_group_ids: what it may connect to.
-  EOT
+  description = "Private network that the function runs in. Null: none."
   type = object({
-    subnet_ids         = list(string)
+    # IDs of the subnets that the function runs in.
+    subnet_ids = list(string)
+    # IDs of the security groups that limit its connections.
     security_group_ids = list(string)
   })
   default = null
 }
 
 variable "failure_queue_arn" {
-  description = "ARN of the queue that receives events whose retries are used up."
+  description = "ARN of the queue that receives events whose retries are exhausted."
   type        = string
   nullable    = false
 }
 
 variable "settings" {
-  description = <<-EOT
-    The function's size and log.
-    - architecture: x86_64 or arm64.
-    - memory_mb: memory in MiB.
-    - timeout_seconds: time limit of one invocation.
-    - log_retention_days: how long the log is kept.
-    - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
-  EOT
+  description = "Size and limits of the function."
   type = object({
-    architecture         = string
-    memory_mb            = number
-    timeout_seconds      = number
-    log_retention_days   = number
+    # Processor: x86_64 or arm64.
+    architecture = string
+    # Memory in MiB.
+    memory_mb = number
+    # Time limit of one invocation in seconds.
+    timeout_seconds = number
+    # Days for which the log is kept.
+    log_retention_days = number
+    # Concurrent invocations reserved for the function. Null: no limit but the account's.
     reserved_concurrency = number
   })
   nullable = false

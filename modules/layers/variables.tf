@@ -5,13 +5,13 @@ variable "name" {
 }
 
 variable "package" {
-  description = "Path of the layer's zip file, as ./deploy.sh build makes it."
+  description = "Path of the layer's zip file, which ./deploy.sh build creates."
   type        = string
   nullable    = false
 }
 
 variable "architecture" {
-  description = "Processor that the packages in the layer are built for: x86_64 or arm64."
+  description = "Processor that the layer's packages are built for: x86_64 or arm64."
   type        = string
   nullable    = false
 }

@@ -164,13 +164,13 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 3
-  treat_missing_data  = "ignore" # nothing has come out as yet, and nothing else was uploaded
+  treat_missing_data  = "ignore" # nothing has come out yet, and nothing else was uploaded
   alarm_actions       = [module.alarms.arn]
   ok_actions          = [module.alarms.arn]
   tags                = var.tags
 
   # 0 when something came out, else 1 when something was uploaded. In a period in which nothing happened it stays as it
-  # was: so one upload is enough, and one whose outcome falls into the next period is none.
+  # was. So one upload is enough, and an outcome that falls into the next period ends it.
   metric_query {
     id          = "stuck"
     label       = "Uploads without any outcome"

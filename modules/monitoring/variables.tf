@@ -1,5 +1,5 @@
 variable "name" {
-  description = "First part of the names of topic, alarms, dashboard and queries."
+  description = "First part of the names of the alarms, the dashboard and the saved queries."
   type        = string
   nullable    = false
 }
@@ -11,82 +11,82 @@ variable "environment" {
 }
 
 variable "account_id" {
-  description = "Account of the alarms, 12 digits."
+  description = "AWS account of the alarms, 12 digits."
   type        = string
   nullable    = false
 }
 
 variable "region" {
-  description = "Region that the dashboard shows."
+  description = "AWS region whose metrics the dashboard shows."
   type        = string
   nullable    = false
 }
 
 variable "topic_arn" {
-  description = "ARN of the topic, built from its name, so that its policy is readable in a plan."
+  description = "ARN of the topic, built from its name, so that a plan shows its policy in full."
   type        = string
   nullable    = false
 }
 
 variable "alarm_arns" {
-  description = "ARNs of the alarms, which may publish to the topic, built from their names, so that its policy is readable in a plan."
+  description = "ARNs of the alarms, which may publish to the topic, built from their names, so that a plan shows its policy in full."
   type        = list(string)
   nullable    = false
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the key that encrypts the topic."
+  description = "ARN of the KMS key that encrypts the topic."
   type        = string
   nullable    = false
 }
 
 variable "watched" {
-  description = <<-EOT
-    What is watched.
-    - function_name, timeout_seconds: the function and its time limit.
-    - log_group_name: its log.
-    - metrics_namespace: namespace of the metrics that it writes, with its name as the service.
-    - raw_bucket: bucket that uploads go to.
-    - ingestion_queue, dead_letter_queue: names of the queues.
-    - oldest_message_seconds: age of a message in the ingestion queue that is too much.
-    - redelivery_seconds: how long a message that failed stays away before the queue hands it over again.
-    - most_at_once: invocations at once that are allowed. Null: as many as the account allows.
-  EOT
+  description = "Resources that the alarms and the dashboard watch, and their limits."
   type = object({
-    function_name          = string
-    timeout_seconds        = number
-    log_group_name         = string
-    metrics_namespace      = string
-    raw_bucket             = string
-    ingestion_queue        = string
-    dead_letter_queue      = string
+    # Name of the function, which is also the service dimension of the metrics that it writes.
+    function_name = string
+    # Time limit of one invocation in seconds.
+    timeout_seconds = number
+    # Name of the function's CloudWatch log group.
+    log_group_name = string
+    # CloudWatch namespace of the metrics that the function writes.
+    metrics_namespace = string
+    # Name of the bucket that uploads go to.
+    raw_bucket = string
+    # Name of the ingestion queue.
+    ingestion_queue = string
+    # Name of the dead-letter queue.
+    dead_letter_queue = string
+    # Age in seconds from which a message in the ingestion queue raises an alarm.
     oldest_message_seconds = number
-    redelivery_seconds     = number
-    most_at_once           = number
+    # Seconds after which the queue redelivers a message that failed.
+    redelivery_seconds = number
+    # Limit of concurrent invocations. Null: the account's.
+    most_at_once = number
   })
   nullable = false
 }
 
 variable "alarm_emails" {
-  description = "Addresses that alarms are sent to; each has to confirm once."
+  description = "E-mail addresses that alarms are sent to. AWS asks each to confirm once."
   type        = list(string)
   nullable    = false
 }
 
 variable "saved_queries" {
-  description = "Whether to save the log queries."
+  description = "Whether to save the CloudWatch Logs queries."
   type        = bool
   nullable    = false
 }
 
 variable "request_metrics" {
-  description = "Whether S3 counts the raw bucket's requests, without which nobody notices uploads that start nothing."
+  description = "Whether S3 counts the raw bucket's requests. Without that, no alarm notices uploads that start nothing."
   type        = bool
   nullable    = false
 }
 
 variable "tags" {
-  description = "Tags of topic and alarms."
+  description = "Tags of the topic and the alarms."
   type        = map(string)
   default     = {}
   nullable    = false

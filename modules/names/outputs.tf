@@ -1,4 +1,4 @@
 output "prefixes" {
-  description = "First part of the names of each environment's resources, by environment."
+  description = "First part of the resource names of each environment, by the environment's name."
   value       = local.prefixes
 }

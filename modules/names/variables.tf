@@ -1,5 +1,5 @@
 variable "project_name" {
-  description = "First part of every name."
+  description = "First part of every resource name."
   type        = string
   nullable    = false
 }

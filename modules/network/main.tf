@@ -1,16 +1,17 @@
-# A network without a way to the internet. The function needs nothing but S3, and a gateway endpoint to S3 is free: so a
+# A network with no route to the internet. The function needs only S3, and a gateway endpoint for S3 is free, so a
 # private network costs nothing per hour.
 #
-# Everything is created before it is destroyed: a new network is there before the function moves, and the old one goes after
-# that. By default Terraform destroys first, and the running function would lose its way to S3.
+# Every resource has create_before_destroy: a new network exists before the function moves, and the old one is destroyed
+# after that. By default Terraform destroys first, and the running function would lose its connection to S3.
 
-# New zones need new subnets, and the network's addresses are all in use: so they bring a new network, too.
+# New zones need new subnets, and the old subnets use all addresses of the network, so new zones replace the network as
+# well.
 resource "terraform_data" "zones" {
   input = var.availability_zones
 }
 
 resource "aws_vpc" "this" {
-  #checkov:skip=CKV2_AWS_11:The only way out is TLS to these buckets: a flow log would say when, and the buckets' access logs say more
+  #checkov:skip=CKV2_AWS_11:The only way out is TLS to these buckets, and their access logs say more than a flow log would
   cidr_block           = var.cidr_block
   enable_dns_support   = true
   enable_dns_hostnames = true
@@ -30,7 +31,7 @@ resource "aws_subnet" "private" {
   cidr_block        = cidrsubnet(var.cidr_block, 1, each.value)
   tags              = merge(var.tags, { Name = "${var.name}-${each.key}" })
 
-  # Lambda removes its interfaces as the function's role, so the role's permissions are destroyed after this.
+  # Lambda deletes its interfaces as the function's role, so the role's permissions must be destroyed after this.
   depends_on = [var.role_permissions]
 
   lifecycle {
@@ -70,7 +71,7 @@ resource "aws_vpc_endpoint" "s3" {
   }
 }
 
-# Whatever credentials somebody brings into the network: they reach these buckets and no others.
+# Whatever credentials are used inside the network, they reach these buckets and no others.
 data "aws_iam_policy_document" "endpoint" {
   statement {
     sid       = "OnlyTheseBuckets"
@@ -112,7 +113,7 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
   }
 }
 
-# Taken over with no rules: AWS makes it with all of them.
+# AWS creates it with rules that allow everything. Terraform adopts it and removes them.
 resource "aws_default_security_group" "this" {
   vpc_id  = aws_vpc.this.id
   ingress = []

@@ -1,23 +1,23 @@
 variable "name" {
-  description = "Name of the network and its parts."
+  description = "Name of the network and its resources."
   type        = string
   nullable    = false
 }
 
 variable "region" {
-  description = "Region of the network."
+  description = "AWS region of the network."
   type        = string
   nullable    = false
 }
 
 variable "availability_zones" {
-  description = "Two zones of the region, one for each subnet."
+  description = "Two availability zones of the region, one for each subnet."
   type        = list(string)
   nullable    = false
 }
 
 variable "cidr_block" {
-  description = "Addresses of the network, /16 to /24. The function's instances share them."
+  description = "IPv4 range of the network, /16 to /24. All instances of the function share its addresses."
   type        = string
   nullable    = false
 }
@@ -29,13 +29,13 @@ variable "bucket_arns" {
 }
 
 variable "role_permissions" {
-  description = "Whatever exists once the function's role may attach to the network. It is destroyed after the network."
+  description = "Name of the policy that lets the function's role attach to the network. The network depends on it, so that it is destroyed after the network."
   type        = string
   nullable    = false
 }
 
 variable "tags" {
-  description = "Tags of the network's parts."
+  description = "Tags of the network's resources."
   type        = map(string)
   default     = {}
   nullable    = false

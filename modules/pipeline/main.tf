@@ -1,7 +1,8 @@
 # One environment: raw bucket -> function -> processed bucket, with failed events in a dead-letter queue.
-# This module alone knows the others. Names travel down into them; what they hand back is wired in trigger.tf.
+# Only this module knows the others: it chooses all names, passes them down, and connects the outputs in trigger.tf.
 
-# Bucket names are shared by all of AWS. The suffix is drawn once and then kept in the state.
+# Bucket names are unique across AWS. The suffix is random and then stays in the state; random_string would need another
+# provider.
 resource "terraform_data" "bucket_suffix" {
   input = substr(uuid(), 0, 8)
 
@@ -13,14 +14,15 @@ resource "terraform_data" "bucket_suffix" {
 data "aws_partition" "current" {}
 
 locals {
-  tags      = { Environment = var.environment }
-  partition = data.aws_partition.current.partition
+  tags          = { Environment = var.environment }
+  partition     = data.aws_partition.current.partition
+  force_destroy = coalesce(var.settings.force_destroy, var.environment == "dev" && var.settings.object_lock_days == null)
 
   function_name     = "${var.name_prefix}-data-processor"
   metrics_namespace = "RetinaScanPipeline"
   log_group_name    = "/aws/lambda/${local.function_name}"
   queues            = { ingestion = "${var.name_prefix}-ingestion", dead_letter = "${var.name_prefix}-dead-letter" }
-  alarms = [ # those of modules/monitoring
+  alarms = [ # as in modules/monitoring
     "function-errors", "function-throttles", "function-duration", "rejected-files", "failed-files", "lost-events",
     "dead-letter-queue", "oldest-message", "nothing-processed",
   ]
@@ -31,8 +33,8 @@ locals {
     log       = "${var.name_prefix}-access-log-${terraform_data.bucket_suffix.output}"
   }
 
-  # ARNs are built from the names chosen here, not read from resources: no cycles between key, bucket, queue, role and
-  # function, and every policy is readable in a plan.
+  # ARNs are built from these names and not read from resources, so that key, buckets, queues, role and function form no
+  # cycle, and a plan shows every policy in full.
   in_account       = "${var.region}:${var.account_id}"
   function_arn     = "arn:${local.partition}:lambda:${local.in_account}:function:${local.function_name}"
   alias_arn        = "${local.function_arn}:${module.lambda.alias}"
@@ -51,7 +53,7 @@ module "kms" {
   account_id           = var.account_id
   partition            = local.partition
   region               = var.region
-  deletion_window_days = var.data.force_destroy ? 7 : 30
+  deletion_window_days = local.force_destroy ? 7 : 30
   log_group_arns       = [local.log_group_arn]
   alarm_topic_arn      = local.topic_arns.alarms
   tags                 = local.tags
@@ -66,28 +68,28 @@ module "log_bucket" {
   arn                = local.bucket_arns.log
   account_id         = var.account_id
   access_log_sources = { for role, arn in local.bucket_arns : role => arn if role != "log" }
-  lifecycle_days     = { noncurrent = 1, expire = var.data.access_log_days }
-  force_destroy      = var.data.force_destroy
+  lifecycle_days     = { noncurrent = 1, expire = var.settings.access_log_days }
+  force_destroy      = local.force_destroy
   tags               = local.tags
 }
 
 module "bucket" {
   source   = "../s3"
-  for_each = { raw = var.data.archive_after_days, processed = null, rejected = null }
+  for_each = { raw = var.settings.archive_after_days, processed = null, rejected = null }
 
   name             = local.buckets[each.key]
   arn              = local.bucket_arns[each.key]
   account_id       = var.account_id
   kms_key          = { arn = module.kms.arn }
   access_log       = { bucket = module.log_bucket.name, prefix = "${each.key}/" }
-  lifecycle_days   = { noncurrent = var.data.noncurrent_version_days, archive = each.value }
-  object_lock_days = var.data.object_lock_days
-  force_destroy    = var.data.force_destroy
+  lifecycle_days   = { noncurrent = var.settings.noncurrent_version_days, archive = each.value }
+  object_lock_days = var.settings.object_lock_days
+  force_destroy    = local.force_destroy
   tags             = local.tags
 }
 
-# In both modes: switching between them then is a single call that changes where S3 sends its notifications, and what is
-# still in the queue is processed all the same.
+# In both modes, so that switching the mode only changes where S3 sends its notifications, and messages that are still
+# in the queue are processed all the same.
 module "queue" {
   source = "../queue"
 
@@ -102,12 +104,12 @@ module "queue" {
 
 module "network" {
   source = "../network"
-  count  = var.private_network == null ? 0 : 1
+  count  = var.settings.private_network == null ? 0 : 1
 
   name               = var.name_prefix
   region             = var.region
-  availability_zones = var.private_network.availability_zones
-  cidr_block         = var.private_network.cidr_block
+  availability_zones = var.settings.private_network.availability_zones
+  cidr_block         = var.settings.private_network.cidr_block
   bucket_arns        = [local.bucket_arns.raw, local.bucket_arns.processed, local.bucket_arns.rejected]
   role_permissions   = module.iam.network_permissions
   tags               = local.tags
@@ -122,22 +124,22 @@ module "iam" {
   raw_bucket_arn       = local.bucket_arns.raw
   processed_bucket_arn = local.bucket_arns.processed
   rejected_bucket_arn  = local.bucket_arns.rejected
-  removes_results      = var.data.stale_results == "remove"
+  removes_results      = var.settings.stale_results == "remove"
   log_group_arn        = local.log_group_arn
   queue_arns           = local.queue_arns
   kms_key_arn          = module.kms.arn
-  private_network      = var.private_network != null
+  private_network      = var.settings.private_network != null
   tags                 = local.tags
 
-  permissions_boundary_arn = var.permissions_boundary == null ? null : "arn:${local.partition}:iam::${var.account_id}:policy/${var.permissions_boundary}"
+  permissions_boundary_arn = var.settings.permissions_boundary == null ? null : "arn:${local.partition}:iam::${var.account_id}:policy/${var.settings.permissions_boundary}"
 }
 
 module "layers" {
   source = "../layers"
 
   name         = "${var.name_prefix}-dependencies"
-  package      = "${var.packages_dir}/layer-${var.function.architecture}.zip"
-  architecture = var.function.architecture
+  package      = "${var.packages_dir}/layer-${var.settings.architecture}.zip"
+  architecture = var.settings.architecture
 }
 
 module "lambda" {
@@ -151,27 +153,27 @@ module "lambda" {
   kms_key_arn       = module.kms.arn
   failure_queue_arn = module.queue.dead_letter_arn
   network           = one(module.network[*].function)
-  settings          = var.function
+  settings          = var.settings
   tags              = local.tags
 
   environment_variables = {
-    # Names of buckets that are there: a deploy that fails before that leaves the function as it was.
+    # From the module's output, so that a deploy that fails to create the buckets leaves the function unchanged.
     PROCESSED_BUCKET             = module.bucket["processed"].name
     REJECTED_BUCKET              = module.bucket["rejected"].name
-    STALE_RESULTS                = var.data.stale_results
+    STALE_RESULTS                = var.settings.stale_results
     POWERTOOLS_SERVICE_NAME      = local.function_name
     POWERTOOLS_METRICS_NAMESPACE = local.metrics_namespace
   }
 }
 
-# Whoever sends the files learns of each one that is rejected.
+# Notifies the senders of each file that is rejected.
 module "rejections" {
   source = "../topic"
 
   arn         = local.topic_arns.rejections
   account_id  = var.account_id
   kms_key_arn = module.kms.arn
-  emails      = var.monitoring.rejection_emails
+  emails      = var.settings.rejection_emails
   publisher   = { name = "Verdicts", service = "s3.amazonaws.com", arns = [local.bucket_arns.rejected] }
   tags        = local.tags
 }
@@ -195,21 +197,21 @@ module "monitoring" {
   topic_arn       = local.topic_arns.alarms
   alarm_arns      = local.alarm_arns
   kms_key_arn     = module.kms.arn
-  alarm_emails    = var.monitoring.alarm_emails
-  saved_queries   = var.monitoring.saved_queries
-  request_metrics = var.monitoring.request_metrics
+  alarm_emails    = var.settings.alarm_emails
+  saved_queries   = var.saved_queries
+  request_metrics = var.request_metrics
   tags            = local.tags
 
   watched = {
     function_name          = module.lambda.function_name
-    timeout_seconds        = var.function.timeout_seconds
+    timeout_seconds        = var.settings.timeout_seconds
     log_group_name         = module.lambda.log_group_name
     metrics_namespace      = local.metrics_namespace
     raw_bucket             = module.bucket["raw"].name
     ingestion_queue        = local.queues.ingestion
     dead_letter_queue      = local.queues.dead_letter
-    oldest_message_seconds = 3 * var.function.timeout_seconds
+    oldest_message_seconds = 3 * var.settings.timeout_seconds
     redelivery_seconds     = local.visibility_timeout_seconds
-    most_at_once           = var.ingestion.mode == "queue" ? var.ingestion.maximum_concurrency : var.function.reserved_concurrency
+    most_at_once           = var.settings.ingestion == "queue" ? var.settings.maximum_concurrency : var.settings.reserved_concurrency
   }
 }

@@ -2,22 +2,33 @@ variable "name_prefix" {
   description = "First part of every resource name of this environment."
   type        = string
   nullable    = false
+
+  validation {
+    # The longest name is that of a bucket: <prefix>-processed-data-<8 characters>, 63 at most.
+    condition     = length(var.name_prefix) <= 39
+    error_message = "${var.environment}: bucket names that begin with ${var.name_prefix} are too long. Shorten project_name or the environment's name, so that they and the hyphen between them have at most 39 characters."
+  }
 }
 
 variable "environment" {
-  description = "Name of the environment, for the Environment tag and the commands in the alarms' descriptions."
+  description = "Name of the environment, for the Environment tag and for the commands in the alarms' descriptions."
   type        = string
   nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{1,9}$", var.environment))
+    error_message = "${var.environment} cannot be the name of an environment, because resource names contain it. Use 2 to 10 lower-case letters and digits, starting with a letter."
+  }
 }
 
 variable "account_id" {
-  description = "Account that owns the resources, 12 digits."
+  description = "AWS account that owns the resources, 12 digits."
   type        = string
   nullable    = false
 }
 
 variable "region" {
-  description = "Region of the resources."
+  description = "AWS region of the resources."
   type        = string
   nullable    = false
 }
@@ -28,94 +39,158 @@ variable "packages_dir" {
   nullable    = false
 }
 
-variable "function" {
-  description = <<-EOT
-    The function's size and log.
-    - architecture: x86_64 or arm64.
-    - memory_mb: memory in MiB.
-    - timeout_seconds: time limit of one invocation.
-    - log_retention_days: how long its log is kept.
-    - reserved_concurrency: invocations at once, taken out of the account's pool. Null: no limit but the account's.
-  EOT
-  type = object({
-    architecture         = string
-    memory_mb            = number
-    timeout_seconds      = number
-    log_retention_days   = number
-    reserved_concurrency = number
-  })
-  nullable = false
+variable "saved_queries" {
+  description = "Whether to save CloudWatch Logs queries for rejected and for slow files."
+  type        = bool
+  nullable    = false
 }
 
-variable "ingestion" {
-  description = <<-EOT
-    How uploads reach the function.
-    - mode: direct, S3 invokes it, or queue, S3 sends to a queue that it is fed from.
-    - maximum_concurrency: invocations at once that the queue feeds, 2 to 1000.
-    - batch_size: files at most that one invocation gets from the queue, 1 to 10.
-    - batching_window_seconds: how long messages are gathered before an invocation, 0 to 300.
-  EOT
+variable "request_metrics" {
+  description = "Whether S3 counts the raw bucket's requests. Without that, no alarm notices uploads that start nothing."
+  type        = bool
+  nullable    = false
+}
+
+variable "settings" {
+  description = "Settings of the environment. Each means what the root module's variable environments says."
   type = object({
-    mode                    = string
+    architecture            = string
+    memory_mb               = number
+    timeout_seconds         = number
+    reserved_concurrency    = number
+    ingestion               = string
     maximum_concurrency     = number
     batch_size              = number
     batching_window_seconds = number
-  })
-  nullable = false
-}
-
-variable "data" {
-  description = <<-EOT
-    How the buckets keep what they hold, in days. Null: never.
-    - noncurrent_version_days: overwritten and deleted objects stay recoverable for so long.
-    - archive_after_days: raw objects of 128 KB and more move to cheaper storage after so long.
-    - object_lock_days: nobody can delete a version for so long.
-    - access_log_days: access logs are kept for so long.
-    - stale_results: whether to keep or remove the result of an older version when the newest one is rejected or deleted.
-    - force_destroy: whether destroy may delete buckets that hold objects.
-  EOT
-  type = object({
+    log_retention_days      = number
+    access_log_days         = number
     noncurrent_version_days = number
     archive_after_days      = number
     object_lock_days        = number
-    access_log_days         = number
-    stale_results           = string
-    force_destroy           = bool
+    private_network = object({
+      availability_zones = list(string)
+      cidr_block         = string
+    })
+    permissions_boundary = string
+    stale_results        = string
+    alarm_emails         = list(string)
+    rejection_emails     = list(string)
+    force_destroy        = bool
   })
   nullable = false
-}
 
-variable "private_network" {
-  description = <<-EOT
-    A network of the function's own, without a way to the internet. Null: none.
-    - availability_zones: two zones of the region.
-    - cidr_block: its addresses.
-  EOT
-  type = object({
-    availability_zones = list(string)
-    cidr_block         = string
-  })
-}
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.settings.architecture)
+    error_message = "${var.environment}: architecture is ${var.settings.architecture}. Use x86_64 or arm64."
+  }
 
-variable "permissions_boundary" {
-  description = "Name of the policy that bounds the function's role, whatever permissions it is given. Null: none."
-  type        = string
-  default     = null
-}
+  validation {
+    condition     = var.settings.memory_mb >= 128 && var.settings.memory_mb <= 10240 && floor(var.settings.memory_mb) == var.settings.memory_mb
+    error_message = "${var.environment}: memory_mb is ${var.settings.memory_mb}. Use a whole number from 128 to 10240."
+  }
 
-variable "monitoring" {
-  description = <<-EOT
-    Who learns of trouble, and how.
-    - alarm_emails: addresses that alarms are sent to.
-    - rejection_emails: addresses that are told of each rejected file.
-    - saved_queries: whether to save log queries for rejected and for slow files.
-    - request_metrics: whether S3 counts the raw bucket's requests.
-  EOT
-  type = object({
-    alarm_emails     = list(string)
-    rejection_emails = list(string)
-    saved_queries    = bool
-    request_metrics  = bool
-  })
-  nullable = false
+  validation {
+    condition     = var.settings.timeout_seconds >= 20 && var.settings.timeout_seconds <= 900 && floor(var.settings.timeout_seconds) == var.settings.timeout_seconds
+    error_message = "${var.environment}: timeout_seconds is ${var.settings.timeout_seconds}. Use a whole number from 20 to 900: the function stops by itself 10 seconds earlier."
+  }
+
+  validation {
+    condition     = var.settings.reserved_concurrency == null ? true : var.settings.reserved_concurrency >= 1 && floor(var.settings.reserved_concurrency) == var.settings.reserved_concurrency
+    error_message = "${var.environment}: reserved_concurrency is ${jsonencode(var.settings.reserved_concurrency)}. Use a whole number from 1, or leave it out."
+  }
+
+  validation {
+    condition     = contains(["direct", "queue"], var.settings.ingestion)
+    error_message = "${var.environment}: ingestion is ${var.settings.ingestion}. Use direct or queue."
+  }
+
+  validation {
+    condition     = var.settings.maximum_concurrency >= 2 && var.settings.maximum_concurrency <= 1000 && floor(var.settings.maximum_concurrency) == var.settings.maximum_concurrency
+    error_message = "${var.environment}: maximum_concurrency is ${var.settings.maximum_concurrency}. Use a whole number from 2 to 1000."
+  }
+
+  validation {
+    condition     = var.settings.batch_size >= 1 && var.settings.batch_size <= 10 && floor(var.settings.batch_size) == var.settings.batch_size
+    error_message = "${var.environment}: batch_size is ${var.settings.batch_size}. Use a whole number from 1 to 10."
+  }
+
+  validation {
+    condition     = var.settings.batching_window_seconds >= 0 && var.settings.batching_window_seconds <= 300 && floor(var.settings.batching_window_seconds) == var.settings.batching_window_seconds
+    error_message = "${var.environment}: batching_window_seconds is ${var.settings.batching_window_seconds}. Use a whole number from 0 to 300."
+  }
+
+  validation {
+    condition = contains(
+      [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653],
+      var.settings.log_retention_days,
+    )
+    error_message = "${var.environment}: log_retention_days is ${var.settings.log_retention_days}, which CloudWatch Logs does not offer. Use 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+
+  validation {
+    condition     = var.settings.access_log_days >= 1 && floor(var.settings.access_log_days) == var.settings.access_log_days
+    error_message = "${var.environment}: access_log_days is ${var.settings.access_log_days}. Use a whole number from 1."
+  }
+
+  validation {
+    condition     = var.settings.noncurrent_version_days >= 1 && floor(var.settings.noncurrent_version_days) == var.settings.noncurrent_version_days
+    error_message = "${var.environment}: noncurrent_version_days is ${var.settings.noncurrent_version_days}. Use a whole number from 1."
+  }
+
+  validation {
+    condition     = var.settings.archive_after_days == null ? true : var.settings.archive_after_days >= 1 && floor(var.settings.archive_after_days) == var.settings.archive_after_days
+    error_message = "${var.environment}: archive_after_days is ${jsonencode(var.settings.archive_after_days)}. Use a whole number from 1, or leave it out."
+  }
+
+  validation {
+    condition     = var.settings.object_lock_days == null ? true : var.settings.object_lock_days >= 1 && var.settings.object_lock_days <= 36500 && floor(var.settings.object_lock_days) == var.settings.object_lock_days
+    error_message = "${var.environment}: object_lock_days is ${jsonencode(var.settings.object_lock_days)}. Use a whole number from 1 to 36500, or leave it out."
+  }
+
+  validation {
+    condition     = var.settings.object_lock_days == null || !coalesce(var.settings.force_destroy, false)
+    error_message = "${var.environment}: object_lock_days and force_destroy contradict each other, because locked versions cannot be deleted. Leave one of them out."
+  }
+
+  validation {
+    condition     = var.settings.private_network == null ? true : length(distinct(var.settings.private_network.availability_zones)) == 2
+    error_message = "${var.environment}: availability_zones of private_network are ${jsonencode(try(var.settings.private_network.availability_zones, null))}. Name two different zones of ${var.region}, such as ${var.region}a and ${var.region}b."
+  }
+
+  validation {
+    condition     = alltrue([for zone in try(var.settings.private_network.availability_zones, []) : can(regex("^${var.region}[a-z]$", zone))])
+    error_message = "${var.environment}: availability_zones of private_network are ${jsonencode(try(var.settings.private_network.availability_zones, null))}. Use zones of ${var.region}, such as ${var.region}a and ${var.region}b."
+  }
+
+  validation {
+    condition = var.settings.private_network == null ? true : (
+      # cidrnetmask takes IPv4 only. The first address of a range has no bit set beyond the mask.
+      can(cidrnetmask(var.settings.private_network.cidr_block)) && try(
+        cidrhost(var.settings.private_network.cidr_block, 0) == split("/", var.settings.private_network.cidr_block)[0] &&
+        tonumber(split("/", var.settings.private_network.cidr_block)[1]) >= 16 &&
+        tonumber(split("/", var.settings.private_network.cidr_block)[1]) <= 24, false
+      )
+    )
+    error_message = "${var.environment}: cidr_block of private_network is ${jsonencode(try(var.settings.private_network.cidr_block, null))}. Use an IPv4 range from /16 to /24, written with its first address, for example 10.0.0.0/24."
+  }
+
+  validation {
+    condition     = var.settings.permissions_boundary == null ? true : can(regex("^[A-Za-z0-9+=,.@_-]{1,128}$", var.settings.permissions_boundary))
+    error_message = "${var.environment}: permissions_boundary is ${jsonencode(var.settings.permissions_boundary)}. Use the name of a policy, without its ARN or a path."
+  }
+
+  validation {
+    condition     = contains(["keep", "remove"], var.settings.stale_results)
+    error_message = "${var.environment}: stale_results is ${var.settings.stale_results}. Use keep or remove."
+  }
+
+  validation {
+    condition     = alltrue([for address in var.settings.alarm_emails : can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", address))])
+    error_message = "${var.environment}: alarm_emails is ${jsonencode(var.settings.alarm_emails)}. Use e-mail addresses such as oncall@example.org."
+  }
+
+  validation {
+    condition     = alltrue([for address in var.settings.rejection_emails : can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", address))])
+    error_message = "${var.environment}: rejection_emails is ${jsonencode(var.settings.rejection_emails)}. Use e-mail addresses such as sender@example.org."
+  }
 }

@@ -1,9 +1,9 @@
-# The queue that uploads arrive in, and the one that keeps what failed.
+# The queue that receives the uploads' events, and the one that keeps failed events.
 
 locals {
   ingestion_arn   = "${var.arn_prefix}${var.names.ingestion}"
   dead_letter_arn = "${var.arn_prefix}${var.names.dead_letter}"
-  longest_seconds = 14 * 24 * 3600 # the longest that SQS keeps a message
+  longest_seconds = 14 * 24 * 3600 # the longest retention that SQS offers
 }
 
 resource "aws_sqs_queue" "ingestion" {
@@ -16,7 +16,7 @@ resource "aws_sqs_queue" "ingestion" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letter.arn
-    # Fewer, and a throttled function would send good messages to the dead-letter queue.
+    # With fewer, messages that a throttled function could not take would end up in the dead-letter queue.
     maxReceiveCount = 5
   })
 }
@@ -51,7 +51,7 @@ data "aws_iam_policy_document" "ingestion" {
       values   = [var.source_bucket_arn]
     }
 
-    # A bucket ARN holds no account: without this, whoever re-creates a deleted bucket's name could send.
+    # A bucket ARN contains no account: without this, anyone who re-creates a deleted bucket's name could send.
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"

@@ -1,24 +1,22 @@
 variable "names" {
-  description = <<-EOT
-    Names of the queues.
-    - ingestion: receives notifications of uploads, and events that are sent again by hand.
-    - dead_letter: receives what could not be processed.
-  EOT
+  description = "Names of the queues."
   type = object({
-    ingestion   = string
+    # Queue that receives notifications of uploads, and redriven events.
+    ingestion = string
+    # Queue that keeps the events that could not be processed.
     dead_letter = string
   })
   nullable = false
 }
 
 variable "arn_prefix" {
-  description = "What comes before a queue's name in its ARN, so that policies are readable in a plan."
+  description = "Part of the queues' ARNs before their names, so that a plan shows their policies in full."
   type        = string
   nullable    = false
 }
 
 variable "account_id" {
-  description = "Account that owns the queues and the bucket, 12 digits."
+  description = "AWS account that owns the queues and the bucket, 12 digits."
   type        = string
   nullable    = false
 }
@@ -30,13 +28,13 @@ variable "source_bucket_arn" {
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the key that encrypts the messages."
+  description = "ARN of the KMS key that encrypts the messages."
   type        = string
   nullable    = false
 }
 
 variable "visibility_timeout_seconds" {
-  description = "How long a received message stays hidden before it is delivered again."
+  description = "Seconds for which a received message stays hidden before it is redelivered."
   type        = number
   nullable    = false
 }

@@ -20,11 +20,11 @@ resource "aws_s3_bucket_policy" "this" {
   bucket = aws_s3_bucket.this.id
   policy = data.aws_iam_policy_document.bucket.json
 
-  # S3 refuses two changes of one bucket's access settings at the same moment.
+  # S3 refuses concurrent changes to the access settings of one bucket.
   depends_on = [aws_s3_bucket_public_access_block.this, aws_s3_bucket_ownership_controls.this]
 }
 
-# What nobody may do, whatever IAM allows them.
+# What nobody may do, whatever IAM allows.
 locals {
   objects    = "${var.arn}/*"
   everything = [var.arn, local.objects]
@@ -42,8 +42,8 @@ locals {
       sid = "DenyOtherAccounts", action = "s3:*", resources = local.everything
       conditions = [
         { test = "StringNotEquals", variable = "aws:PrincipalAccount", value = var.account_id },
-        # AWS's own services, such as the one that delivers access logs, belong to no account. IfExists, as a request
-        # without credentials does not say what it is.
+        # AWS services, such as the one that delivers access logs, belong to no account. IfExists, because a request
+        # without credentials does not carry this key.
         { test = "BoolIfExists", variable = "aws:PrincipalIsAWSService", value = "false" },
       ]
     },

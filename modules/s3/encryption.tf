@@ -2,7 +2,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   bucket = aws_s3_bucket.this.id
 
   rule {
-    # One call to KMS for many objects: without it, every GET and PUT pays for one.
+    # One KMS call for many objects: without a bucket key, every GET and PUT pays for one.
     bucket_key_enabled = var.kms_key != null
 
     apply_server_side_encryption_by_default {
@@ -12,8 +12,8 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   }
 }
 
-# A request may leave encryption to the bucket or ask for the bucket's key. One that asks for anything else is refused.
-# The Null guards matter: without them the denials would refuse every plain PUT as well.
+# A request may leave encryption to the bucket or name the bucket's key. Any other encryption is refused.
+# The Null conditions matter: without them the denials would refuse every plain PUT as well.
 locals {
   encryption_denials = [for denial in [
     {
@@ -31,7 +31,7 @@ locals {
       ]
     },
     {
-      # S3 takes the account's own key aws/s3 for KMS without a key, not the bucket's.
+      # For aws:kms without a key ID, S3 uses the account's key aws/s3, not the bucket's.
       sid = "DenyUnnamedKey", action = "s3:PutObject", resources = [local.objects]
       conditions = [
         { test = "Null", variable = "s3:x-amz-server-side-encryption", value = "false" },
@@ -39,7 +39,7 @@ locals {
       ]
     },
     {
-      # A key that the caller brings would lock everybody else out.
+      # A key that only the caller has would lock everybody else out.
       sid = "DenyCallersKey", action = "s3:PutObject", resources = [local.objects]
       conditions = [
         { test = "Null", variable = "s3:x-amz-server-side-encryption-customer-algorithm", value = "false" },

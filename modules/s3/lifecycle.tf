@@ -22,7 +22,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       noncurrent_days = var.lifecycle_days.noncurrent
     }
 
-    # A delete marker whose versions are all gone serves nobody.
+    # A delete marker whose versions have all expired is useless.
     expiration {
       expired_object_delete_marker = true
     }
@@ -39,7 +39,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
       transition {
         days          = rule.value
-        storage_class = "GLACIER_IR" # read like any other object, and cheaper when that is rare; S3 leaves those under 128 KB
+        storage_class = "GLACIER_IR" # read like any other class, cheaper if read rarely; S3 skips objects under 128 KB
       }
     }
   }
@@ -59,6 +59,6 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  # Rules for noncurrent versions are about a versioned bucket.
+  # Rules for noncurrent versions need a versioned bucket.
   depends_on = [aws_s3_bucket_versioning.this]
 }

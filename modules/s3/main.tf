@@ -1,8 +1,8 @@
 # A private, versioned bucket.
 
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV2_AWS_62:Only the raw and the rejected bucket tell somebody of something, see modules/pipeline
-  #checkov:skip=CKV_AWS_144:Versions protect against loss inside the region; another region is each operator's own decision on patient data
+  #checkov:skip=CKV2_AWS_62:Only the raw and the rejected bucket send notifications, see modules/pipeline
+  #checkov:skip=CKV_AWS_144:Versions protect against loss within the region; copying patient data to another region is the operator's decision
   bucket              = var.name
   force_destroy       = var.force_destroy
   object_lock_enabled = var.object_lock_days != null

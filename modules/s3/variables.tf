@@ -5,68 +5,65 @@ variable "name" {
 }
 
 variable "arn" {
-  description = "ARN of the bucket, built from its name, so that its policy is readable in a plan."
+  description = "ARN of the bucket, built from its name, so that a plan shows its policy in full."
   type        = string
   nullable    = false
 }
 
 variable "account_id" {
-  description = "The only account whose principals may use the bucket, 12 digits."
+  description = "The only AWS account whose principals may use the bucket, 12 digits."
   type        = string
   nullable    = false
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the objects, by its arn. Null: S3's own key, for a bucket of access logs, as S3 cannot deliver those under another."
+  description = "KMS key that encrypts the objects. Null: S3's own key, the only one under which S3 delivers access logs."
   type = object({
+    # ARN of the key.
     arn = string
   })
   default = null
 }
 
 variable "access_log" {
-  description = <<-EOT
-    Where S3 writes a line for each request. Null: nowhere.
-    - bucket: name of the bucket for the lines.
-    - prefix: what their keys start with.
-  EOT
+  description = "Where S3 delivers the bucket's access log. Null: nowhere."
   type = object({
+    # Name of the bucket that receives the log.
     bucket = string
+    # Prefix of the log's keys.
     prefix = string
   })
   default = null
 }
 
 variable "access_log_sources" {
-  description = "ARNs of the buckets whose access logs S3 may deliver to this one, by the prefix that each may use."
+  description = "ARNs of the buckets whose access logs S3 may deliver to this one, by the prefix of each, without the slash."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "lifecycle_days" {
-  description = <<-EOT
-    When objects move or go, in days. Null: never.
-    - noncurrent: overwritten and deleted objects stay recoverable for so long.
-    - archive: current objects of 128 KB and more move to Glacier Instant Retrieval after so long.
-    - expire: current objects are deleted after so long.
-  EOT
+  description = "When objects are moved or deleted, in days."
   type = object({
+    # Days for which overwritten and deleted objects can be recovered.
     noncurrent = number
-    archive    = optional(number)
-    expire     = optional(number)
+    # Days after which current objects of 128 KB or more move to Glacier Instant Retrieval. Null: never.
+    archive = optional(number)
+    # Days after which current objects are deleted. Null: never.
+    expire = optional(number)
   })
   nullable = false
 }
 
 variable "object_lock_days" {
-  description = "Days in which nobody, administrators with a special permission apart, can delete a version. Null: no object lock. Set or unset later, Terraform replaces the bucket."
+  description = "Days for which a version can be deleted only with s3:BypassGovernanceRetention. Null: no object lock. Changing to or from null replaces the bucket."
   type        = number
   default     = null
 }
 
 variable "force_destroy" {
-  description = "Whether destroy may delete the bucket while it holds objects."
+  description = "Whether terraform destroy may delete the bucket while it holds objects."
   type        = bool
   nullable    = false
 }

@@ -1,4 +1,4 @@
-# A topic that one service of AWS publishes to, and people read by e-mail.
+# A topic that one AWS service publishes to, and that people read by e-mail.
 
 resource "aws_sns_topic" "this" {
   name              = reverse(split(":", var.arn))[0]

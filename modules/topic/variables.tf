@@ -1,38 +1,36 @@
 variable "arn" {
-  description = "ARN of the topic, built from its name, so that its policy is readable in a plan."
+  description = "ARN of the topic, built from its name, so that a plan shows its policy in full."
   type        = string
   nullable    = false
 }
 
 variable "account_id" {
-  description = "Account of the topic and of whatever publishes to it, 12 digits."
+  description = "AWS account of the topic and of the resources that publish to it, 12 digits."
   type        = string
   nullable    = false
 }
 
 variable "kms_key_arn" {
-  description = "ARN of the key that encrypts the topic."
+  description = "ARN of the KMS key that encrypts the topic."
   type        = string
   nullable    = false
 }
 
 variable "publisher" {
-  description = <<-EOT
-    Who may publish to the topic.
-    - name: what it publishes, for the policy.
-    - service: the service of AWS that publishes.
-    - arns: ARNs of the resources that it publishes for.
-  EOT
+  description = "Who may publish to the topic."
   type = object({
-    name    = string
+    # What it publishes, for the statement ID in the policy, such as Alarms.
+    name = string
+    # Service principal that publishes, such as cloudwatch.amazonaws.com.
     service = string
-    arns    = list(string)
+    # ARNs of the resources that it publishes for.
+    arns = list(string)
   })
   nullable = false
 }
 
 variable "emails" {
-  description = "Addresses that the messages are sent to; each has to confirm once."
+  description = "E-mail addresses that messages are sent to. AWS asks each to confirm once."
   type        = list(string)
   nullable    = false
 }

@@ -37,7 +37,7 @@ PROVIDER, RESOURCE, DATA_SOURCE = 1, 2, 3  # fields of GetProviderSchema.Respons
 
 @dataclass(frozen=True)
 class Attribute:
-    """What a class says of an attribute. code: what reads it."""
+    """An attribute as a class declares it. code: what reads it."""
 
     required: bool
     optional: bool

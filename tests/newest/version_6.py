@@ -1,9 +1,9 @@
-"""What the .tf files say of AWS, held against the schemas of the provider's version 6, by Terraform itself.
+"""Hold what the .tf files say of AWS against the schemas of the provider's version 6, by Terraform itself.
 
 version_6.py COMMAND runs a shell command, such as `terraform validate`, with Terraform attached to a stand-in for the
 provider: it hands out the schemas that bindings.py reads, and finds every value right. So Terraform says which types,
-arguments, blocks and attributes version 6 does not have, or has of another kind. What version 6 does with them is not
-tested, and what it calls deprecated is not known.
+arguments, blocks and attributes version 6 does not have, or has of another kind. Neither the behaviour of
+version 6 nor its deprecations are tested.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ def main(command: str) -> int:
     """Say what is tested, and test it. Return the exit code."""
     types = said()
     schemas, version = bindings.schemas(bindings.installed(), {name.removeprefix("data.") for name in types})
-    print(f"What the .tf files set and read, by the schemas of version {version} of the AWS provider:")
+    print(f"The .tf files set and read, by the schemas of version {version} of the AWS provider:")
     for name, (written, read) in sorted(types.items()):
         print(f"  {name}: {' '.join(sorted(written))}{f'; read: {" ".join(sorted(read))}' if read else ''}", flush=True)
     terraform = subprocess.run(["terraform", "version", "-json"], capture_output=True, text=True, check=True).stdout
-    readme = " ".join((ROOT / "README.md").read_text().split())
+    page = " ".join((ROOT / "tests/README.md").read_text().split())
     for tested in (f"Terraform {json.loads(terraform)['terraform_version']}", f"schemas of {version}"):
-        if tested not in readme:
-            print(f"error: README.md does not name {tested}, which this run tests. Correct the versions there.")
+        if tested not in page:
+            print(f"error: tests/README.md does not name {tested}, which this run tests. Correct the versions there.")
             return 1
     return run(command, schemas)
 

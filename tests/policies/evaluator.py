@@ -2,7 +2,7 @@
 
 It takes identity and resource policies and boundaries, and honours their conditions; test_evaluator.py holds it to the
 rules of IAM's documentation. moto's knows one operator of conditions, and no package on PyPI does more than to analyse
-policies as text. What it does not know, NotPrincipal, no policy here uses.
+policies as text. It does not know NotPrincipal, which no policy here uses.
 """
 
 import sys
@@ -23,7 +23,7 @@ def _value_in_request(key: str, context: iam.EvalContext) -> Any:
     return given[key.lower()] if key.lower() in given else _value(key, context)
 
 
-# It takes each bucket for one of whoever asks, as its ARN names no account. A request here may say whose it is.
+# It takes each bucket for one of whoever asks, because its ARN names no account. A request here may say whose it is.
 iam._resolve_condition_key = _value_in_request
 
 __all__ = ["iam"]

@@ -191,7 +191,7 @@ class Row:
 
     @classmethod
     def parse(cls, place: str, text: str) -> list[Row]:
-        """Return a line of a table, for each whom it is about. Raises ValueError when it is none."""
+        """Return a line of a table, for each whom it is about. Raises ValueError for anything else."""
         cells = [" ".join(cell.split()) for cell in text.split("|")]
         if len(cells) != 6 or not all((cells[0], cells[1], cells[2] + cells[3], cells[5])):
             raise ValueError(f"{place}: not who | actions | allowed on | refused on | with | why")
@@ -202,7 +202,7 @@ class Row:
         keys = {key for key in context if ":" not in key} - {*KEYS, "tags"}
         if unknown := [*(flags - FLAGS), *keys, *([only] if at and only not in ENVIRONMENTS else [])]:
             raise ValueError(f"{place}: unknown: {' '.join(unknown)}")
-        actions, allowed, refused = ([each for word in cell.split() for each in _each(word)] for cell in cells[1:4])
+        actions, allowed, refused = (spelled_out(cell) for cell in cells[1:4])
         return [cls(place, each, only, actions, allowed, refused, context, flags, cells[5]) for each in who.split()]
 
     def requests(self, world: World) -> list[Request]:
@@ -217,9 +217,13 @@ class Row:
         ]
 
 
-def _each(word: str) -> list[str]:
-    several = next((name for name in SEVERAL if word.startswith(name)), None)
-    return [name + word.removeprefix(several) for name in SEVERAL[several]] if several else [word]
+def spelled_out(words: str) -> list[str]:
+    """Return the words of a cell, those that stand for several replaced."""
+    found = []
+    for word in words.split():
+        several = next((name for name in SEVERAL if word.startswith(name)), None)
+        found += [name + word.removeprefix(several) for name in SEVERAL[several]] if several else [word]
+    return found
 
 
 def rows() -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -19,17 +20,20 @@ Document = dict[str, Any]
 
 
 class Rendered(NamedTuple):
-    """What the plans hold.
+    """The content of the plans.
 
-    policies: documents by the address of the resource that attaches them. attached: addresses of policies by that of
-    the role that has them. boundaries: address of a policy by that of the role that it bounds.
+    resources: planned attributes by address. policies: documents by the address of the resource that attaches them.
+    attached: addresses of policies by that of the role that has them. boundaries: address of a policy by that of the
+    role that it bounds.
     """
 
+    resources: dict[str, dict[str, Any]]
     policies: dict[str, Document]
     attached: dict[str, list[str]]
     boundaries: dict[str, str]
 
 
+@functools.cache
 def render() -> Rendered:
     """Return the policies of both root modules. Raises RuntimeError with what Terraform says."""
     with ThreadPoolExecutor() as pool:
@@ -57,10 +61,11 @@ def _planned(command: str) -> list[dict[str, Any]]:
 
 def read(resources: list[dict[str, Any]]) -> Rendered:
     """Return the policies of a plan's resources."""
-    rendered = Rendered({}, {}, {})
+    rendered = Rendered({}, {}, {}, {})
     named: dict[str, str] = {}
     for resource in resources:
         address, kind, after = resource["address"], resource["type"], resource["change"]["after"] or {}
+        rendered.resources[address] = after
         if kind == "aws_lambda_permission":
             rendered.policies[address] = _permission(after)
         elif kind.endswith("_policy") or kind in ("aws_kms_key", "aws_sqs_queue", "aws_vpc_endpoint"):

@@ -21,8 +21,8 @@ LOGS = ROOT / ".local/tests"
 DATA_DIR, BOOTSTRAP_DATA_DIR = ROOT / ".local/tests-terraform", ROOT / ".local/tests-bootstrap"
 NEWEST_DATA_DIR, NEWEST_BOOTSTRAP_DATA_DIR = ROOT / ".local/newest-terraform", ROOT / ".local/newest-bootstrap"
 PYTHON_FILES = (
-    "lambda_function.py schemas/generate.py scripts tests/bench tests/controls tests/e2e tests/mutants tests/newest "
-    "tests/policies tests/runner tests/unit"
+    "lambda_function.py schemas/generate.py docs/generate.py docs/picture.py scripts tests/prose.py tests/bench "
+    "tests/controls tests/e2e tests/mutants tests/newest tests/policies tests/runner tests/unit"
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
 # Two for each processor: much of what the tests call waits.
@@ -76,7 +76,7 @@ def side_by_side(*commands: str) -> str:
 
 
 class Terraform:
-    """Shell commands of Terraform about both root modules, with their working data in two folders."""
+    """Shell commands of Terraform about both root modules and the modules, with their working data in two folders."""
 
     def __init__(self, data_dir: Path, bootstrap_data_dir: Path) -> None:
         root = f"TF_DATA_DIR={shlex.quote(str(data_dir))} terraform"
@@ -86,23 +86,25 @@ class Terraform:
         self.validate = [f"{root} validate -no-color", f"{bootstrap} validate -no-color"]
         self.root_tests = f"{root} test -no-color -test-directory=tests/terraform"
         self.bootstrap_tests = f"{bootstrap} test -no-color"
+        self.module_tests = " && ".join(
+            f"{module} {init} >/dev/null && {module} test -no-color"
+            for folder in sorted(ROOT.glob("modules/*/tests"))
+            for name in [folder.parent.name]
+            for module in [f"TF_DATA_DIR={shlex.quote(str(data_dir / name))} terraform -chdir=modules/{name}"]
+        )
 
     @property
     def tests(self) -> list[str]:
         """All tests."""
-        return [
-            f"{self.root_tests} -filter=tests/terraform/validation.tftest.hcl",
-            f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl "
-            f"&& {self.bootstrap_tests}",
-        ]
+        names = f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl"
+        validation = "-filter=tests/terraform/validation.tftest.hcl"
+        return [self.module_tests, f"{names} {validation} && {self.bootstrap_tests}"]
 
     @property
     def quick_tests(self) -> list[str]:
-        """Names and policies."""
-        return [
-            f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl -filter=tests/terraform/policies.tftest.hcl",
-            f"{self.bootstrap_tests} -filter=tests/policies.tftest.hcl",
-        ]
+        """Names, modules and policies."""
+        names = f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl"
+        return [self.module_tests, f"{names} && {self.bootstrap_tests} -filter=tests/policies.tftest.hcl"]
 
 
 REQUESTS = "pytest tests/policies --quiet"
@@ -114,6 +116,7 @@ STATIC = [
     "ruff format --check",
     "ruff check",
     f"mypy {PYTHON_FILES}",
+    "python tests/prose.py",
     f"shellcheck --external-sources {SHELL_FILES}",
     f"shfmt --diff --indent 2 --case-indent {SHELL_FILES}",
     "zizmor --offline --persona auditor --strict-collection --no-ignores --quiet .github",
@@ -124,10 +127,10 @@ STATIC = [
 
 # What runs without a name.
 PARTS = by_name(
-    Part("static", "formats, linters, types, workflows", STATIC, quick=STATIC),
+    Part("static", "formats, linters, types, workflows, wording", STATIC, quick=STATIC),
     Part(
         "terraform",
-        "terraform test: names, policies as rendered, validation; and requests put to those policies",
+        "terraform test: names, modules, validation; and requests put to the policies as rendered",
         [side_by_side(*TERRAFORM.tests, REQUESTS)],
         quick=[side_by_side(*TERRAFORM.quick_tests, REQUESTS)],
         environments=(LOCAL_AWS,),
@@ -159,8 +162,9 @@ PARTS = by_name(
 OTHERS = by_name(
     Part(
         "controls",
-        "takes each security control away in a copy and expects the tests to turn red",
-        ["PYTHONPATH=scripts python tests/controls/break_controls.py"],
+        "takes each security control away in a copy and expects its tests to turn red",
+        ["PYTHONPATH=scripts:tests/runner python tests/controls/break_controls.py"],
+        environments=(LOCAL_AWS,),
     ),
     Part(
         "policies",
@@ -194,7 +198,7 @@ OTHERS = by_name(
     ),
     Part(
         "scale",
-        "audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and taken up again; hours",
+        "audit, redrive and reprocess of 100,000 objects: flat memory, interrupted and resumed; hours",
         ["AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test SCALE=100000 pytest tests/unit/operate/test_scale.py -s"],
         environments=(LOCAL_AWS,),
     ),

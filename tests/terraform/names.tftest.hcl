@@ -1,4 +1,4 @@
-# Names, and the plain outputs that the README's commands use. Plans only: no account, no network.
+# Names, and the plain outputs that the README's commands use. Plans only, without an account or a network.
 
 provider "aws" {
   region                      = "us-east-1"
@@ -47,11 +47,11 @@ run "dev_has_the_plain_names" {
   }
   assert {
     condition     = output.pipelines["dev"].force_destroy
-    error_message = "terraform destroy must remove a dev environment with data in it"
+    error_message = "terraform destroy must be able to delete a dev environment that holds data"
   }
 }
 
-run "prod_carries_its_name_and_keeps_its_data" {
+run "prod_adds_its_name_and_keeps_its_data" {
   command = plan
 
   variables {
@@ -76,11 +76,11 @@ run "prod_carries_its_name_and_keeps_its_data" {
   }
   assert {
     condition     = !output.pipelines["prod"].force_destroy
-    error_message = "terraform destroy must not delete prod's data unless told so"
+    error_message = "terraform destroy must not delete prod's data unless force_destroy is set"
   }
 }
 
-run "prod_can_be_told_to_give_up_its_data" {
+run "force_destroy_lets_go_of_prods_data" {
   command = plan
 
   variables {
@@ -89,7 +89,7 @@ run "prod_can_be_told_to_give_up_its_data" {
 
   assert {
     condition     = output.pipelines["prod"].force_destroy
-    error_message = "force_destroy = true was not taken over"
+    error_message = "force_destroy = true has no effect"
   }
 }
 
@@ -106,7 +106,7 @@ run "one_state_holds_both" {
   }
   assert {
     condition     = output.raw_data_bucket_name == null && output.processed_data_bucket_name == null && output.lambda_function_name == null && output.log_group_name == null
-    error_message = "with two pipelines there is no such thing as the bucket or the function"
+    error_message = "with two pipelines the plain outputs must be null"
   }
   assert {
     condition = length(distinct(flatten([for pipeline in output.pipelines : [

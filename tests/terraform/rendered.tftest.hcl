@@ -1,4 +1,4 @@
-# Renders every policy of a disposable and of a lasting environment, for tests/policies to put requests to.
+# Plans a disposable environment with the defaults and a lasting one with other settings, for tests/policies.
 
 provider "aws" {
   region                      = "us-east-1"
@@ -38,6 +38,30 @@ override_resource {
   values          = { arn = "arn:aws:kms:us-east-1:111122223333:key/prod" }
 }
 
+override_resource {
+  target          = module.pipeline["dev"].module.queue.aws_sqs_queue.dead_letter
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:us-east-1:111122223333:eyes-dead-letter" }
+}
+
+override_resource {
+  target          = module.pipeline["prod"].module.queue.aws_sqs_queue.dead_letter
+  override_during = plan
+  values          = { arn = "arn:aws:sqs:us-east-1:111122223333:eyes-prod-dead-letter" }
+}
+
+override_resource {
+  target          = module.pipeline["prod"].module.network[0].aws_subnet.private
+  override_during = plan
+  values          = { id = "subnet-1" }
+}
+
+override_resource {
+  target          = module.pipeline["prod"].module.network[0].aws_security_group.function
+  override_during = plan
+  values          = { id = "sg-1" }
+}
+
 run "rendered" {
   command = plan
 
@@ -46,11 +70,24 @@ run "rendered" {
     environments = {
       dev = {}
       prod = {
-        ingestion            = "queue"
-        alarm_emails         = ["oncall@example.org"]
-        stale_results        = "remove"
-        private_network      = { availability_zones = ["us-east-1a", "us-east-1b"] }
-        permissions_boundary = "eyes-github-prod-boundary"
+        architecture            = "arm64"
+        memory_mb               = 512
+        timeout_seconds         = 60
+        reserved_concurrency    = 9
+        ingestion               = "queue"
+        maximum_concurrency     = 7
+        batch_size              = 3
+        batching_window_seconds = 5
+        log_retention_days      = 30
+        access_log_days         = 120
+        noncurrent_version_days = 31
+        archive_after_days      = 60
+        object_lock_days        = 365
+        private_network         = { availability_zones = ["us-east-1a", "us-east-1b"], cidr_block = "10.1.0.0/24" }
+        permissions_boundary    = "eyes-github-prod-boundary"
+        stale_results           = "remove"
+        alarm_emails            = ["oncall@example.org"]
+        rejection_emails        = ["sender@example.org"]
       }
     }
   }
