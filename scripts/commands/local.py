@@ -79,7 +79,7 @@ def attached(run: Run) -> Iterator[Run]:
     """Start the provider once for all that Terraform does, which would take longer to start it than to do its work."""
     executable = provider.executable(data_dir())
     if not executable:
-        run.terraform().init()  # installs it
+        run.terraform().init("Install the AWS provider")
         executable = provider.executable(data_dir())
     if not executable:
         yield run

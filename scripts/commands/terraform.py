@@ -61,9 +61,9 @@ class Terraform:
         """The saved plan."""
         return self.data_dir / f"{self.target}.tfplan"
 
-    def init(self) -> None:
-        """Point Terraform at the state. Raises Refused."""
-        with step(f"Initialise Terraform for {self.target}", self.log):
+    def init(self, what: str = "") -> None:
+        """Point Terraform at the state, and install the provider if it is not there. Raises Refused."""
+        with step(what or f"Initialise Terraform for {self.target}", self.log):
             if self._run("init", "-input=false", "-reconfigure", "-lockfile=readonly", *self.backend):
                 raise Refused(
                     f"Terraform cannot be initialised for {self.target}; its message is above. Fix the cause, then run "

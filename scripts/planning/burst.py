@@ -28,7 +28,7 @@ from capacity import (
 NOTICE_SECONDS = 2  # until the queue has S3's notification: "typically in seconds"
 ALARM_SECONDS = 3 * 300  # modules/pipeline: three times the function's default time limit
 RETENTION_SECONDS = 14 * 24 * 3600  # modules/queue: how long a message is kept
-IN_FLIGHT = 120_000  # messages of a queue that may be in work at once
+IN_FLIGHT = 120_000  # messages of a queue that may be in flight
 CONCURRENCIES = (10, 100, 1000)  # the module's default, and the most that an event source mapping takes
 
 
@@ -61,10 +61,10 @@ class Burst:
 
 @dataclass(frozen=True)
 class Second:
-    """What one second ends with."""
+    """The state at the end of one second."""
 
     waiting: float  # messages in the queue that nobody works on
-    invocations: float  # at once
+    invocations: float  # concurrent
     files: float  # done in this second
     oldest: float  # age in seconds of the oldest message that waits
 
@@ -128,7 +128,7 @@ def row(burst: Burst) -> str:
 
 def table(burst: Burst, concurrencies: list[int]) -> str:
     """Return the burst with each maximum concurrency as a Markdown table."""
-    columns = ["maximum_concurrency", "done after", "most waiting", "invocations at once", "files a second"]
+    columns = ["maximum_concurrency", "done after", "most waiting", "concurrent invocations", "files a second"]
     columns += ["oldest message", "its alarm", "of the retention", "US$ of function time"]
     rows = [row(replace(burst, maximum_concurrency=concurrency)) for concurrency in concurrencies]
     return "\n".join([f"| {' | '.join(columns)} |", "|---:" * len(columns) + "|", *rows])

@@ -1,4 +1,4 @@
-"""Say what so many files a day ask of the pipeline: time, invocations at once, memory, dollars, and the first limit.
+"""Model what a number of files a day demands: time, concurrency, memory, dollars, and the first limit reached.
 
 A model to plan with. It is on the slow side on purpose; --seconds puts a time that the log tells (`milliseconds`) in
 place of its own. docs/scaling.md explains the figures and names AWS's pages for them.
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import cost
 
 # What AWS allows: quotas in their default size, of November 2026.
-ACCOUNT_CONCURRENCY = 1000  # invocations at once, of all functions of an account in a region
+ACCOUNT_CONCURRENCY = 1000  # concurrent invocations of all functions of an account in a region
 VCPU_MB = 1769  # memory that comes with one whole processor; less memory comes with that part of it
 LONGEST_SECONDS = 900  # of an invocation
 S3_WRITES, S3_READS = 3500, 5500  # requests a second to one prefix
-FIRST_BATCHES = 5  # that an event source mapping has processed at once when messages begin to come
+FIRST_BATCHES = 5  # that an event source mapping has processed concurrently when messages begin to arrive
 BATCHES_PER_SECOND = 300 / 60  # by which it raises that, as long as there are more messages
 
 # What S3 takes. The first two from AWS's performance guidelines, the third from its own transfer manager.
@@ -42,7 +42,7 @@ MAY_TAKE_LONGER = 1.25  # than with the most useful memory: what the recommended
 
 @dataclass(frozen=True)
 class Load:
-    """What arrives, and the settings that are to bear it. Sizes are in megabytes of 1,000,000 bytes, memory in MiB."""
+    """The files that arrive, and the settings that have to cope. Sizes are in MB of 1,000,000 bytes, memory in MiB."""
 
     files_per_day: float
     megabytes: float
@@ -102,7 +102,7 @@ def batch_seconds(megabytes: float, memory: float) -> float:
     """Return how many seconds the function takes for a full batch of files of that size, with that much memory in MiB.
 
     For small files it waits for S3 at the same time. Large ones are read and written in turn; only the requests before
-    and after that are sent for all of them at once.
+    and after that are sent for all of them together.
     """
     in_turn = seconds_per_file(megabytes, memory) - REQUESTS * REQUEST_SECONDS
     if megabytes > SMALL_MB:
@@ -124,7 +124,7 @@ def s3_files_per_second(megabytes: float, prefixes: float = 1) -> float:
 def drain_seconds(files: float, seconds: float, concurrency: float, files_per_second: float = math.inf) -> float:
     """Return how long the queue takes to hand over that many waiting files, at so many seconds a file.
 
-    The event source mapping begins with a few batches at once and adds to them until it is at the concurrency or the
+    The event source mapping begins with a few concurrent batches and adds to them until it is at the concurrency or the
     files a second that there are at most.
     """
     most = min(concurrency, files_per_second * seconds)
@@ -228,12 +228,12 @@ def answer(load: Load) -> str:
     """Return the model's answer for people to read."""
     seconds, first = load.seconds_per_file, limits(load)[0]
     at_once = load.files_per_second * seconds
-    latency = f"{duration(seconds)} after S3 tells of the file, which takes seconds, at times a minute"
+    latency = f"{duration(seconds)} after S3 sends the event, which takes seconds, at times a minute"
     invocations = f"{count(at_once)} invocations on average, {count(at_once * load.peak)} at the peak"
     if load.mode == "queue":
         latency += f"; {duration(min(load.batch_seconds, load.timeout))} in a full batch"
         invocations += f", {count(load.files_per_second * load.peak * load.seconds_in_batch)} with full batches"
-    rows = [("one file", duration(seconds)), ("at once", invocations), ("latency", latency)]
+    rows = [("one file", duration(seconds)), ("concurrency", invocations), ("latency", latency)]
     if load.mode == "queue":
         concurrency = min(load.maximum_concurrency, load.account_concurrency)
         s3_rate = s3_files_per_second(load.megabytes, load.prefixes)
@@ -260,7 +260,7 @@ SIZES = ((1000, 1), (100_000, 0.1), (100_000, 5), (1_000_000, 1), (10_000, 500),
 
 def table(like: Load) -> str:
     """Return answers for some sizes as a Markdown table."""
-    rows = ["| files a day | MB | a file | at once, average | peak | US$ a month | first limit | of it at the peak |"]
+    rows = ["| files a day | MB | a file | concurrency | peak | US$ a month | first limit | of it at the peak |"]
     rows.append("|---:|---:|---:|---:|---:|---:|---|---:|")
     for files_per_day, megabytes in SIZES:
         load = replace(like, files_per_day=files_per_day, megabytes=megabytes)

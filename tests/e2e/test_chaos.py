@@ -1,4 +1,4 @@
-"""Everything goes wrong at once, and nothing is lost. CHAOS says how many files are uploaded to each environment.
+"""Everything fails together, and nothing is lost. CHAOS says how many files are uploaded to each environment.
 
 Files are uploaded, overwritten and deleted, some of them bad, while notifications come late, out of order and twice,
 calls to S3 fail, function processes are killed, and new versions of the function are deployed. One environment keeps

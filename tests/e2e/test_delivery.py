@@ -39,7 +39,7 @@ STALE = r"error: the plan for \w+ is out of date, .* \./deploy\.sh (?:deploy|pla
 
 @pytest.fixture(scope="module")
 def first_deploys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[list[tuple[Clone, int, str]]]]:
-    """Deploy dev from two clones at once to an empty account, while other tests run: Terraform mostly waits."""
+    """Deploy dev from two clones concurrently to an empty account, while other tests run: Terraform mostly waits."""
     with empty_account() as account, ThreadPoolExecutor() as pool:
         clones = [Clone(tmp_path_factory.mktemp("first"), account) for _ in range(2)]
 
@@ -105,7 +105,7 @@ def test_a_first_deploy_killed_in_the_middle_is_finished_by_the_next(clone: Clon
 def test_a_stopped_deploy_saves_its_state_and_leaves_no_lock(clone: Clone, number: int) -> None:
     process = clone.start("deploy", "dev")
     wait_for("the deploy to make something", lambda: "Creating..." in clone.printed())
-    os.kill(process.pid, number)  # as GitHub does, which knows of no other process
+    os.kill(process.pid, number)  # as GitHub does, which signals no other process
     status, output, errors = clone.end(process)
     assert status == 128 + number, output
     assert "Apply to dev" in output

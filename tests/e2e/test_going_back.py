@@ -167,8 +167,8 @@ def test_the_function_leaves_its_network_before_it_is_deleted(clone: Clone) -> N
     assert changes(clone.run("plan", "dev")) == []
 
 
-def test_an_older_state_is_restored_as_the_readme_says(clone: Clone) -> None:
-    (commands,) = re.findall(r"```bash\n([^`]*state push[^`]*)```", (ROOT / "README.md").read_text())
+def test_an_older_state_is_restored_as_documented(clone: Clone) -> None:
+    (commands,) = re.findall(r"```bash\n([^`]*state push[^`]*)```", (ROOT / "docs/going-back.md").read_text())
     s3, key = clone.account.client("s3"), "dev/terraform.tfstate"
     older = s3.list_object_versions(Bucket=STATE_BUCKET, Prefix=key)["Versions"][1]["VersionId"]
     commands = commands.replace("ACCOUNT-REGION", "000000000000-us-east-1").replace("VERSION", older)

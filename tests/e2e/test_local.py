@@ -1,5 +1,6 @@
 """./deploy.sh local, as a person runs it."""
 
+import html
 import json
 import os
 import re
@@ -40,6 +41,18 @@ def test_first_run_shows_the_function_log_and_where_the_time_went(first_run: Run
     assert '"message":"processed"' in first_run.stdout
     assert re.search(r"^Apply to local +\d+ s$", first_run.stdout, re.MULTILINE)
     assert re.search(r"^Upload to result: \d+\.\d s$", first_run.stdout, re.MULTILINE)
+
+
+def test_the_picture_in_the_readme_is_of_this_output(first_run: Run) -> None:
+    def outline(line: str) -> str:
+        """Return a line without numbers, IDs and spacing, which differ from run to run."""
+        return re.sub(r"[0-9a-f-]{8,}|[\d.]+", "N", " ".join(line.split()))
+
+    picture = re.findall(r"<text[^>]*>(.*)</text>", (ROOT / "docs/local-run.svg").read_text())
+    command, *shown = map(html.unescape, picture)
+    assert command == "$ ./deploy.sh local"
+    for part, line in zip(shown, filter(str.strip, first_run.stdout.splitlines()), strict=True):
+        assert outline(line).startswith(outline(part.rstrip("…")))
 
 
 def test_no_process_is_left_after_a_run(processes_after_first_run: list[str]) -> None:
@@ -102,7 +115,7 @@ def test_a_run_beside_a_kept_one_uses_it_and_leaves_it_running(second_run: Run, 
 
 
 def test_ctrl_c_stops_everything_and_the_next_run_continues(second_run: Run, tmp_path: Path) -> None:
-    assert second_run.returncode == 0  # not beside a first run: two at once would share its time
+    assert second_run.returncode == 0  # not beside a first run, which would share its time
     # In a copy whose environments are set up for something else.
     copy = fresh_copy(tmp_path)
     for file in copy.glob("env/*"):

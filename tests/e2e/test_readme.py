@@ -104,7 +104,7 @@ def test_by_github(pushed: Pushed) -> None:
     for name in TWO_SECRETS:
         assert f"`{name.removeprefix('secrets.')}`" in text
     known = "\n".join(path.read_text() for path in ROOT.glob(".github/workflows/*.yml"))
-    for name in re.findall(r"`((?:AWS|DEPLOY)_[A-Z_]+)`", text):
+    for name in re.findall(r"`((?:AWS|DEPLOY)_[A-Z_]+)`", text + (ROOT / "docs/github.md").read_text()):
         assert re.search(rf"\b(?:vars|secrets)\.{name}\b", known), f"no workflow reads {name}"
     assert set(pushed.runs) == {"test", "deploy-dev"}
     assert pushed.runs["deploy-dev"].status == 0, pushed.runs["deploy-dev"].output

@@ -10,6 +10,6 @@ def wait_for[T](what: str, check: Callable[[], T | None], seconds: float = DEADL
     """Return the first truthy result of check; fail when none comes in time."""
     deadline = time.monotonic() + seconds
     while not (result := check()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}"
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}, which did not come"
         time.sleep(0.05)
     return result

@@ -75,7 +75,7 @@ def parse(arguments: list[str]) -> dict[str, Part]:
         for name in names:
             if name not in known:
                 what = "It is a choice of parts itself, so name it alone." if name == "quick" else ""
-                raise Refused(f"unknown part: {name}. {what or f'There is: {" ".join([*known, "quick"])}'}")
+                raise Refused(f"unknown part: {name}. {what or f'Known: {" ".join([*known, "quick"])}'}")
         parts = {name: known[name] for name in names or PARTS}
     with_pytest = [name for name, part in known.items() if part.is_pytest]
     if options and not (names and set(names) <= set(with_pytest)):

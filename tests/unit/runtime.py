@@ -72,7 +72,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of an invocation, or of a start that failed.
+    """The outcome of an invocation, or of a start that failed.
 
     to: the end of the address that it was posted to, `response`, `error` or `init/error`. lines: of standard output;
     frames: of the telemetry descriptor.

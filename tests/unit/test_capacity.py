@@ -67,7 +67,7 @@ def test_a_day_by_hand() -> None:
     assert "one file     0.50 s\n" in answer
     full = 23  # a full batch takes 2.3 s: the 1.5 s of the model, slowed down as one file is
     assert load.batch_seconds == pytest.approx(2.3, abs=0.01)
-    assert f"at once      5 invocations on average, 50 at the peak, {full} with full batches\n" in answer
+    assert f"concurrency  5 invocations on average, 50 at the peak, {full} with full batches\n" in answer
     assert f"first limit  maximum_concurrency of 10: {10 * full}% of it at the peak\n" in answer
 
 
@@ -152,8 +152,8 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_a_drain_by_hand() -> None:
-    assert drain_seconds(1000, 1, 2) == 500  # two at once from the beginning
-    # From 5 at once to 105 in 20 seconds: 1,100 files. The rest at 105 a second.
+    assert drain_seconds(1000, 1, 2) == 500  # two concurrent ones from the beginning
+    # From 5 concurrent ones to 105 in 20 seconds: 1,100 files. The rest at 105 a second.
     assert drain_seconds(1100, 1, 105) == pytest.approx(20)
     assert drain_seconds(1100 + 1050, 1, 105) == pytest.approx(30)
     assert drain_seconds(150, 1, 105) == pytest.approx(6.810, abs=0.001)  # 5 t + 2.5 t² = 150
@@ -229,7 +229,7 @@ def test_the_settings_are_those_of_the_project() -> None:
         assert re.search(rf"\b{name} += optional\(\w+, {value}\)", variables), name
     assert (Burst().memory, Burst().maximum_concurrency) == (load.memory, load.maximum_concurrency)
     assert f"maxReceiveCount = {capacity.DELIVERIES}\n" in queue
-    assert "oldest_message_seconds = 3 * var.function.timeout_seconds" in pipeline
+    assert "oldest_message_seconds = 3 * var.settings.timeout_seconds" in pipeline
     assert 3 * load.timeout == burst.ALARM_SECONDS
     assert "longest_seconds = 14 * 24 * 3600" in queue.replace("  ", " ")
     assert burst.RETENTION_SECONDS == 14 * 24 * 3600

@@ -171,7 +171,7 @@ def test_an_invalid_port_is_refused(port: str) -> None:
 def test_unknown_part_of_the_tests() -> None:
     assert refusal("./tests/run.sh", "everything") == (
         "error: unknown part: everything. "
-        "There is: static terraform unit scan e2e controls policies mutants newest chaos scale bench quick"
+        "Known: static terraform unit scan e2e controls policies mutants newest chaos scale bench quick"
     )
 
 

@@ -89,7 +89,7 @@ def test_a_newer_version_of_a_pinned_package_changes_nothing(index: Path) -> Non
 
 def test_an_incomplete_file_is_refused(index: Path) -> None:
     plugin = add_wheel(index, "plugin", "1.0", "Requires-Dist: base>=1")
-    for _ in range(2):  # and again, until it is mended
+    for _ in range(2):  # and again, until it is fixed
         run = install(index, plugin)
         assert run.returncode == 1
         announced, line = run.stderr.splitlines()

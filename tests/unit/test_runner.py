@@ -49,7 +49,7 @@ def test_the_quick_loop_runs_nothing_that_its_part_does_not(part: Part) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["static", "tests"], "unknown part: tests. There is: static terraform unit scan e2e controls policies"),
+        (["static", "tests"], "unknown part: tests. Known: static terraform unit scan e2e controls policies"),
         (["quick", "unit"], "unknown part: quick. It is a choice of parts itself, so name it alone."),
         (["-x"], "-x is handed to pytest, so name parts that run it before: unit e2e chaos scale"),
         (["static", "unit", "-x"], "-x is handed to pytest, so name parts that run it before: unit e2e chaos scale"),

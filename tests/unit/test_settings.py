@@ -7,9 +7,10 @@ import pytest
 from commands.settings import ANY, ROOT, Shape, declared, read, read_settings, shape
 from commands.terminal import Refused
 
+from docs import generate
 from tests.unit.checkout import make
 
-SETTINGS_OF_README = (ROOT / "README.md").read_text().partition("\n## Environments\n")[2].partition("\n## ")[0]
+SETTINGS = (ROOT / "docs/environments.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
 
 
 @pytest.mark.parametrize(
@@ -33,12 +34,23 @@ def test_the_names_in_a_type(expression: str, names: Shape) -> None:
     assert shape(expression) == names
 
 
-def test_the_settings_of_this_repository_are_those_that_the_readme_lists() -> None:
+@pytest.mark.parametrize("page", generate.PAGES)
+def test_the_tables_in_the_documents_are_those_of_the_terraform(page: str) -> None:
+    assert (ROOT / page).read_text() == generate.generated(page), "run: python docs/generate.py"
+
+
+def test_every_module_and_every_setting_is_in_a_table() -> None:
+    tables = {name for page in generate.PAGES for _, name, _ in generate.TABLE.findall((ROOT / page).read_text())}
+    modules = {f"modules/{path.name}" for path in (ROOT / "modules").iterdir() if path.is_dir()}
+    assert tables == modules | {"settings", "bootstrap"}
+
+
+def test_the_settings_of_this_repository_are_those_that_are_documented() -> None:
     known = declared(ROOT / "variables.tf")
     settings = known["environments"].shape[ANY]
     assert known["region"].default == "us-east-1"
     assert settings["private_network"].keys() == {"availability_zones", "cidr_block"}
-    assert set(re.findall(r"^\| `(\w+)` \|", SETTINGS_OF_README, re.MULTILINE)) == set(settings)
+    assert set(re.findall(r"^\| `(\w+)` \|", SETTINGS, re.MULTILINE)) == set(settings)
     github = declared(ROOT / "bootstrap/variables.tf")["github"].shape
     assert github.keys() == {"repository", "subject_prefixes", "branch", "create_oidc_provider"}
 

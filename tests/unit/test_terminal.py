@@ -1,4 +1,4 @@
-"""What a person sees of a run, and how they stop it."""
+"""Output for a person at the terminal, and how they stop a run."""
 
 from __future__ import annotations
 

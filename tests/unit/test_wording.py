@@ -150,7 +150,7 @@ def test_the_first_page_of_the_runbook_fits_a_screen() -> None:
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_every_command_of_a_page_is_one_that_deploy_sh_takes(page: Path) -> None:
     for command in re.findall(r"\./deploy\.sh (?!VERB)([^|`\n]+)", page.read_text()):
-        parse(shlex.split(command.replace("$ENV", "prod")))  # exits if it is wrong
+        parse(shlex.split(command.replace("$ENV", "prod"), comments=True))  # exits if it is wrong
 
 
 def anchors(page: Path) -> set[str]:
@@ -170,3 +170,14 @@ def test_every_link_leads_somewhere(path: str) -> None:
         target = (page.parent / file).resolve() if file else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize(
+    ("kind", "files"), [("modules", "modules/*/tests/*.hcl"), ("bootstrap", "bootstrap/tests/*.hcl")]
+)
+def test_the_proofs_named_on_the_page_about_security_exist(kind: str, files: str) -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    named = {name for names in re.findall(rf"{kind} ((?:`\w+`(?:, )?)+)", page) for name in re.findall(r"\w+", names)}
+    runs = {name for file in ROOT.glob(files) for name in re.findall(r'^run "(\w+)"', file.read_text(), re.M)}
+    assert named
+    assert named - runs == set()

@@ -94,7 +94,7 @@ class Pipeline:
         self.sign_in()
 
     def sign_in(self) -> None:
-        """Take credentials, and make clients, anew."""
+        """Take credentials and make clients again."""
         self.account = Account(boto3.Session(region_name="us-east-1"))
 
     def client(self, service: str) -> Any:

@@ -1,4 +1,4 @@
-"""audit: what became of every upload, and audit --repair, which sends again what did not come out."""
+"""audit: the outcome of every upload, and audit --repair, which sends again what has no result."""
 
 from __future__ import annotations
 
@@ -170,12 +170,12 @@ def test_rejected_files_are_recognized_without_the_log(pipeline: Pipeline, run: 
 
 
 def test_a_verdict_counts_only_while_its_version_is_the_newest(pipeline: Pipeline, run: Callable[..., Run]) -> None:
-    pipeline.upload("mended.json", "deleted.json", "again.json", body=BAD)
-    pipeline.put("mended.json")
+    pipeline.upload("fixed.json", "deleted.json", "again.json", body=BAD)
+    pipeline.put("fixed.json")
     pipeline.s3.delete_object(Bucket="raw", Key="deleted.json")
     pipeline.put("again.json", b"[]x")
     assert run("failures", "--json").lines == [{"summary": {"rejected": 0, "messages": 0, "hidden": 0, "waiting": 0}}]
-    assert run(*AUDIT).states == {"mended.json": "missing", "again.json": "missing"}
+    assert run(*AUDIT).states == {"fixed.json": "missing", "again.json": "missing"}
 
 
 @pytest.mark.parametrize("then", ["rejected", "deleted"])
@@ -226,11 +226,11 @@ def test_ignored_keys_are_counted(pipeline: Pipeline, run: Callable[..., Run], f
 
 
 def test_rejected_files_are_not_reported_as_missing(pipeline: Pipeline, run: Callable[..., Run]) -> None:
-    pipeline.upload("old.json", "mended.json")
-    pipeline.upload("bad.json", "old.json", "mended.json", body=BAD)  # a result of old.json's first version stays
+    pipeline.upload("old.json", "fixed.json")
+    pipeline.upload("bad.json", "old.json", "fixed.json", body=BAD)  # a result of old.json's first version stays
     pipeline.upload("gzip.json", "later.json", body=b"\x1f\x8b")
-    pipeline.put("later.json")  # its first version was rejected; nobody has looked at this one as yet
-    pipeline.upload("mended.json")
+    pipeline.put("later.json")  # its first version was rejected; nobody has looked at this one yet
+    pipeline.upload("fixed.json")
     answer = run("audit", "--json")
     assert answer.states == {
         "bad.json": "rejected", "gzip.json": "rejected", "later.json": "in_flight", "old.json": "rejected",

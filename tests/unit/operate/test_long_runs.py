@@ -106,7 +106,7 @@ def test_an_audit_resumes_where_it_was_interrupted(server: Server, monkeypatch: 
     assert [(line["key"], line["state"]) for line in found] == [(KEYS[7], "missing"), (KEYS[-7], "missing")]
     assert last["summary"]["processed"] == OBJECTS - 2
     assert looked_at.total() - before == OBJECTS - done + 2  # what is found is looked at again at the end
-    # A run that is not to go on begins anew.
+    # A run that is not resumed begins again.
     assert server.run("audit", "--json")[0] == 0
     assert looked_at.total() - before == OBJECTS - done + 2 + OBJECTS + 2
 

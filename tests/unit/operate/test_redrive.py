@@ -1,4 +1,4 @@
-"""redrive: failed events go back into the pipeline, none is lost on the way, and what became of each is reported."""
+"""redrive: failed events go back into the pipeline, none is lost on the way, and each outcome is reported."""
 
 from __future__ import annotations
 
