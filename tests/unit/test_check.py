@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 import lambda_function
 
 from .canaries import BAD, GOOD, hidden
-from .conftest import rejection
+from .framing import rejection
 
 RUNBOOK = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 RECORD = '{"patient_id":"P-1","patient_name":"Ada Example"}'

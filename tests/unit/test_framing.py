@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import lambda_function
 from lambda_function import Framer, Rejected
 
-from .conftest import chunks, frame, rejection
+from .framing import chunks, frame, rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import frame, rejection
+from .framing import frame, rejection
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ import pytest
 import lambda_function
 from lambda_function import Download, Failure, Upload, Work, process_object
 
-from .conftest import frame
+from .framing import frame
 from .invocations import Context, lines, notification, processed, verdict
 
 ONE = b'[{"patient_id":"1","patient_name":"Ann","diagnosis":"healthy"}]'

@@ -56,9 +56,9 @@ def test_only_the_entry_point_reads_the_command_line() -> None:
             assert "sys.argv" not in path.read_text() or name == "commands.__main__", name
 
 
-def test_no_test_file_is_imported() -> None:
+def test_no_test_file_and_no_conftest_is_imported() -> None:
     files = set((ROOT / "tests").rglob("*.py"))
-    names = {path.stem for path in files if path.stem.startswith("test_")}
+    names = {path.stem for path in files if path.stem.startswith("test_")} | {"conftest"}
     assert "test_structure" in names
     for path in files:
         found = {name for name in imported(path) if names & set(name.split("."))}

@@ -13,7 +13,7 @@ import pytest
 
 import lambda_function
 
-from .conftest import frame, rejection
+from .framing import frame, rejection
 
 SCHEMAS = Path(lambda_function.__file__).parent / "schemas"
 GOOD = b'{"patient_id":"1","patient_name":"x"}'

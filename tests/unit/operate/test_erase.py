@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lambda_function
-from tests.unit.conftest import chunks
+from tests.unit.framing import chunks
 from tests.unit.invocations import notification
 
 from .patients import files

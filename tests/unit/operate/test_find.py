@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import lambda_function
-from tests.unit.conftest import chunks
+from tests.unit.framing import chunks
 
 from .patients import files
 from .pipeline import (
