@@ -679,7 +679,7 @@ class Framer:
         """
         window, limit = self._window, self._fill(BATCH_BYTES)
         is_rest = self._complete and limit == len(window)
-        if not is_rest:  # look elsewhere after a miss, or all may miss where records recur with the rhythm of the reads
+        if not is_rest:  # shift the cut after a miss: regularly spaced records could make every cut miss
             limit -= self._misses * _STRIDE % (limit // 2 + 1)
         if separator := 0 if is_rest else _likely_separator(window, limit):
             limit = separator + 1
@@ -735,7 +735,7 @@ class Framer:
         self._wanted = min(max(2 * size, BATCH_BYTES), MAX_RECORD_BYTES + 2 + len(_PADDING))
 
     def _end(self, following: int, count: int) -> int:
-        """Return where so many records end, given the position of what follows them. Raises Rejected."""
+        """Return where `count` records end, given the position of what follows them. Raises Rejected."""
         if self._window[following] not in b",]":
             raise Rejected("malformed", self.records + count - 1)
         self.closed = self._window[following] == _CLOSE
@@ -743,7 +743,7 @@ class Framer:
 
 
 def _before_number(window: bytearray, limit: int) -> int:
-    """Return the limit, lowered to exclude a number at the end: the part of a number is a number, but another one."""
+    """Return the limit, lowered to exclude a number at the end: truncated, it would decode with another value."""
     start = max(limit - 64, 0)
     others = window[start:limit].rstrip(_NUMBER)
     return start + len(others) if others else len(window[:limit].rstrip(_NUMBER))
@@ -810,7 +810,7 @@ class _Decoders:
         return records, error
 
     def end_of(self, count: int, data: bytearray) -> int:
-        """Return where the first so many records of an array end, at the latest the end of the data. Destroys the data.
+        """Return the offset at which the first `count` records end, at most the end of the data. Destroys the data.
 
         A decoder reports a position only when it fails. So once it has passed the last of these records, everything is
         overwritten with a byte that JSON never holds, and the decoder fails at the very next position.

@@ -9,7 +9,8 @@ locals {
   # The handler stops by itself 10 seconds before its time is up, so nothing takes much longer than that.
   slow_seconds = min(0.8 * var.watched.timeout_seconds, var.watched.timeout_seconds - 12)
 
-  # What failed comes back again and again. Looking back further than it stays away, an alarm goes off once for it.
+  # A failed message returns after the visibility timeout. The period is longer than that, so repeated failures keep one
+  # alarm on instead of raising several.
   file_period = 60 * ceil(var.watched.redelivery_seconds / 60) + 300
   retries     = "in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart"
 
@@ -101,7 +102,7 @@ locals {
       statistic   = "Maximum"
       period      = 300
       above       = 0
-      missing     = "ignore" # SQS counts no longer after six hours in which nobody used the queue; its messages stay
+      missing     = "ignore" # SQS publishes no metrics after six hours without activity; the messages stay
       description = <<-EOT
         Events could not be processed, and their retries are used up.
         Impact: their files have no result. ${var.watched.dead_letter_queue} keeps the events for 14 days, in queue mode counted from the upload.
@@ -155,9 +156,9 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
 
   alarm_name          = "${var.name}-nothing-processed"
   alarm_description   = <<-EOT
-    Files were uploaded to ${var.watched.raw_bucket}, and for 15 minutes none was processed, rejected or failed.
+    Files were uploaded to ${var.watched.raw_bucket}, and for 15 minutes no file was processed, was rejected or failed.
     Impact: if the bucket's event notification is gone, no new upload is processed until it is back. The uploads are not lost.
-    A false alarm: only keys without .json, a single upload that takes longer, or one that S3 counted minutes late. The next file that comes out ends the alarm.
+    This is a false alarm if only keys without .json were uploaded, if a single upload takes longer, or if S3 counted it minutes late. The next file that is processed ends the alarm.
     Start with: ./deploy.sh audit ${var.environment}
     Runbook: docs/operations.md#nothing-processed
   EOT

@@ -176,7 +176,7 @@ def _parsed(body: Any, where: str) -> dict[str, Any]:
         return state | {"outputs": dict(state["outputs"])}
     except (ValueError, KeyError, TypeError):
         raise Refused(
-            f"the state {where} is damaged. Bring an older version of it back, as README.md says under Go back."
+            f"the state {where} is damaged. Restore an older version: docs/going-back.md, To an earlier state."
         ) from None
 
 

@@ -72,8 +72,8 @@ class Leaving:
             yield
             return
         say(
-            f"{' and '.join(sorted(self.networks))} goes: AWS takes 20 minutes, at times 45, to remove the function's "
-            "network interfaces. The function works meanwhile."
+            f"Deleting {' and '.join(sorted(self.networks))}: AWS needs 20 to 45 minutes to remove the function's "
+            "network interfaces. The function keeps working."
         )
         threads = [threading.Thread(target=self._delete, args=(account, *alias)) for alias in sorted(self.aliases)]
         for thread in threads:

@@ -128,8 +128,8 @@ def row(burst: Burst) -> str:
 
 def table(burst: Burst, concurrencies: list[int]) -> str:
     """Return the burst with each maximum concurrency as a Markdown table."""
-    columns = ["maximum_concurrency", "done after", "most waiting", "concurrent invocations", "files a second"]
-    columns += ["oldest message", "its alarm", "of the retention", "US$ of function time"]
+    columns = ["maximum_concurrency", "done after", "peak backlog", "concurrent invocations", "files a second"]
+    columns += ["oldest message", "alarm oldest-message", "of SQS retention", "US$ of function time"]
     rows = [row(replace(burst, maximum_concurrency=concurrency)) for concurrency in concurrencies]
     return "\n".join([f"| {' | '.join(columns)} |", "|---:" * len(columns) + "|", *rows])
 

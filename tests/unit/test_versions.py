@@ -92,8 +92,8 @@ def test_only_versions_in_a_network_to_be_deleted_are_deleted(
         pass
     assert list(functions.networks) == ["1", "4", "$LATEST"]
     assert capsys.readouterr().err.splitlines() == [
-        "vpc-old goes: AWS takes 20 minutes, at times 45, to remove the function's network interfaces. "
-        "The function works meanwhile.",
+        "Deleting vpc-old: AWS needs 20 to 45 minutes to remove the function's network interfaces. "
+        "The function keeps working.",
         f"Deleted the versions of {FUNCTION} in the network that goes: 2, 3.",
     ]
 

@@ -490,7 +490,7 @@ def prove_key(
         if place in doomed:
             why = f"{task.state}: {task.reason}" if task.reason else "its result is not made yet"
             if task.state == "removed":
-                why = f"locked: {lock(pipeline, [one]) or 'no more, run this again'}"
+                why = f"locked: {lock(pipeline, [one]) or 'the lock has expired, run this again'}"
         elif task.action == "erase" and task.state == "removed":
             why = "written meanwhile"
         if patients and not one.marker and one.bucket != pipeline.rejected:
