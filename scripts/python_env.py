@@ -77,7 +77,7 @@ def _make(folder: Path, requirements: Path) -> None:
             + (
                 "Ask whoever runs your package index, or compile that file again, as CONTRIBUTING.md says."
                 if wrong_hash
-                else "Correct what it complains of, most often the way to the package index, then run this again."
+                else "Fix the cause, most often the access to the package index, then run this again."
             )
         )
     if is_new:

@@ -131,7 +131,7 @@ def parser() -> Parser:
     either.add_argument("--keep", action="store_true", help="leave the local AWS running, and print how to use it")
     either.add_argument("--stop", action="store_true", help="stop the local AWS that was kept")
 
-    added = verb("check", "check:check_files", "tell whether files would be accepted, before an upload", "FILE...")
+    added = verb("check", "check:check_files", "check before an upload whether files would be accepted", "FILE...")
     added.add_argument("files", nargs="+", metavar="FILE")
 
     verb("build", "deploy:build_packages", "build the function and layer packages into build/", "")
@@ -152,7 +152,7 @@ def parser() -> Parser:
     )
     added.add_argument("version", nargs="?", metavar="VERSION", help="the version to go to, if not the previous one")
 
-    added = change("drift", "deploy:drift", "tell whether AWS has drifted from the code; exit code 1 if it has")
+    added = change("drift", "deploy:drift", "report whether AWS has drifted from the code; exit code 1 if it has")
     added.add_argument("--issue", action="store_true", help="keep a GitHub issue about it")
 
     added = operate(

@@ -123,7 +123,8 @@ def find(account: Account, change: dict[str, Any]) -> str:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] in NOT_THERE:
             return ""
         raise Refused(
-            f"{change['address']} cannot be looked for: {reason(error)}. Check your permissions, then run this again."
+            f"{change['address']} could not be searched for: {reason(error)}. Check your permissions, then run this "
+            "again."
         ) from None
 
 

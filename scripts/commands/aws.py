@@ -66,7 +66,7 @@ LoginCredentialFetcher._REFRESH_THRESHOLD = 12 * 60  # type: ignore[attr-defined
 
 
 class Account:
-    """The account that the credentials are of, in the region of an environment."""
+    """The account of the credentials, in the region of an environment."""
 
     def __init__(self, session: boto3.Session, account_id: str = "", arn: str = "") -> None:
         self._session, self._clients = session, dict[str, Any]()
@@ -145,7 +145,7 @@ def connect(environment: Environment) -> Account:
     if environment.accounts - {account}:
         expected = " and ".join(sorted(environment.accounts))
         raise Refused(
-            f"{environment.name} belongs to account {expected}, and these credentials are of {account}. Nothing was "
+            f"{environment.name} belongs to account {expected}, and these credentials belong to {account}. Nothing was "
             f"done. Use credentials of that account, or correct account_id in {environment.variables_file}."
         )
     return Account(session, account, str(caller["Arn"]))

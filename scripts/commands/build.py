@@ -43,7 +43,7 @@ def install(target: Path, architecture: str, *, for_this_machine: bool) -> None:
         say(result.stderr.strip())
         raise Refused(
             f"pip could not install layers/requirements.txt for {architecture}; its message is above. "
-            "Correct what it complains of, most often the way to the package index, then run this again."
+            "Fix the cause, most often the access to the package index, then run this again."
         )
     shutil.rmtree(target / "bin", ignore_errors=True)
     for note in PIP_NOTES:

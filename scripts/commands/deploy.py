@@ -131,7 +131,7 @@ def keep_others_out() -> None:
     except BlockingIOError:
         os.close(lock)
         raise Refused(
-            "another command is at work in this checkout. Wait for it to finish, or use another clone."
+            "another command is running in this checkout. Wait for it to finish, or use another clone."
         ) from None
     _locks.append(lock)
 
@@ -157,7 +157,7 @@ def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: d
     if names := plan.other_variables(planned, resolved):
         terraform.forget_plan()
         raise Refused(
-            f"Terraform planned {terraform.target} with other values of {' and '.join(names)} than env/ has; "
+            f"the plan for {terraform.target} has values of {' and '.join(names)} that differ from env/; "
             f"nothing was changed. Plan again: {terraform.replan}"
         )
 
@@ -214,7 +214,7 @@ def bootstrap_account(run: Run, *, data_loss: bool) -> None:
     given = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf")
     if twice := sorted(given.keys() & run.bootstrap_variables().keys()):
         raise Refused(
-            f"env/bootstrap.tfvars sets {twice[0]}, which comes from the files of the environments. Take it out there."
+            f"env/bootstrap.tfvars sets {twice[0]}, which comes from the files of the environments. Remove it there."
         )
     for setting in ("key_prefixes", "disposable_environments"):
         if unknown := sorted(set(given.get(setting) or ()) - set(names())):

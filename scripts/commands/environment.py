@@ -56,7 +56,7 @@ class Environment:
             )
         if "packages_dir" in environment.settings:
             raise Refused(
-                f"{environment.variables_file} sets packages_dir, but the commands build into build/. Take it out."
+                f"{environment.variables_file} sets packages_dir, but the commands build into build/. Remove it."
             )
         environment.region  # noqa: B018 - a contradiction is found before anything else is done
         environment.accounts  # noqa: B018 - likewise
@@ -98,7 +98,7 @@ class Environment:
         if odd := sorted(backend.keys() - BACKEND_SETTINGS):
             raise Refused(
                 f"{self.backend_file} sets {odd[0]}, which the commands do not know, so that they and Terraform could "
-                "look for the state in different places. Take it out."
+                "look for the state in different places. Remove it."
             )
         if not all(backend.get(name) is True for name in ("encrypt", "use_lockfile")):
             raise Refused(f"{self.backend_file} must say encrypt = true and use_lockfile = true. Add what is missing.")
@@ -206,22 +206,18 @@ def refuse_other_sources() -> None:
         )
     for name, value in os.environ.items():
         if name.startswith("TF_CLI_ARGS") and (odd := _contradicting(value)):
-            raise Refused(
-                f"{name} adds {odd} to what the commands tell Terraform. Unset {name}; settings belong in env/."
-            )
+            raise Refused(f"{name} adds {odd} to the options of Terraform. Unset {name}; settings belong in env/.")
     given = sorted(name.removeprefix("TF_VAR_") for name in os.environ if name.startswith("TF_VAR_"))
     if given:
         known = declared(ROOT / "variables.tf").keys() | declared(BOOTSTRAP / "variables.tf").keys()
         if set(given) & known:
             name = min(set(given) & known)
-            raise Refused(
-                f"TF_VAR_{name} is set, and only Terraform would listen to it. Unset it, and set {name} in env/."
-            )
+            raise Refused(f"TF_VAR_{name} is set, and only Terraform would read it. Unset it, and set {name} in env/.")
     for root in (ROOT, BOOTSTRAP):
         for pattern, what in FOUND_BY_NAME.items():
             for path in sorted(root.glob(pattern)):
                 raise Refused(
-                    f"{path.relative_to(ROOT)} {what} for Terraform alone. Move what it says into env/ or into the "
+                    f"{path.relative_to(ROOT)} {what} for Terraform alone. Move its content into env/ or into the "
                     "code, and delete it."
                 )
         selected = data_dir(root) / "environment"

@@ -183,7 +183,7 @@ class Progress:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal; programs read standard output only."""
+    """Print to standard error, for people; programs read standard output only."""
     print(text, file=sys.stderr, flush=True)
 
 

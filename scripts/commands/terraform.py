@@ -89,7 +89,7 @@ class Terraform:
         if not self._state_file.exists() or self._state_file.read_text() != self.state:
             self.forget_plan()
             raise Refused(
-                f"the saved plan is not about the state {self.state}; nothing was done. Plan again: {self.replan}"
+                f"the saved plan was not made for the state {self.state}; nothing was done. Plan again: {self.replan}"
             )
         return self.saved_plan()
 

@@ -140,7 +140,7 @@ def test_the_wrong_account_is_refused(clone: Clone, first_deploys: Future[list[t
     assert first_deploys  # they start here
     clone.edit("env/dev.tfvars", "dev = {}", 'dev = { account_id = "111122223333" }')
     assert clone.refused("deploy", "dev").startswith(
-        "error: dev belongs to account 111122223333, and these credentials are of 000000000000. Nothing was done. "
+        "error: dev belongs to account 111122223333, and these credentials belong to 000000000000. Nothing was done. "
     )
     clone.edit("env/dev.tfvars", "111122223333", "000000000000")
     assert changes(clone.run("plan", "dev")) == []

@@ -111,5 +111,5 @@ def test_a_refused_lookup_ends_with_the_cause(aws: None, kind: str) -> None:
     with pytest.raises(Refused) as refused:
         found(plan({kind: PLANNED[kind]}))
     message = str(refused.value)
-    assert message.startswith(f"{kind}.this cannot be looked for: ")
+    assert message.startswith(f"{kind}.this could not be searched for: ")
     assert message.endswith(". Check your permissions, then run this again.")

@@ -292,7 +292,7 @@ def test_the_wrong_account(monkeypatch: pytest.MonkeyPatch, written: object) -> 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIADA")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     assert refusal(account_id=written) == (
-        f"dev belongs to account 111122223333, and these credentials are of {ACCOUNT}. Nothing was done. "
+        f"dev belongs to account 111122223333, and these credentials belong to {ACCOUNT}. Nothing was done. "
         "Use credentials of that account, or correct account_id in env/dev.tfvars."
     )
 

@@ -137,7 +137,7 @@ def test_a_plan_of_other_settings_than_the_resolved_ones_is_not_applied(
     plan(monkeypatch, **variables)
     for verb in (deploy.deploy, deploy.plan_environment, deploy.drift):
         assert refusal(verb) == (
-            f"Terraform planned dev with other values of {names} than env/ has; nothing was changed. "
+            f"the plan for dev has values of {names} that differ from env/; nothing was changed. "
             "Plan again: ./deploy.sh deploy dev"
         )
     assert "dev apply" not in done
@@ -154,7 +154,7 @@ def test_a_saved_plan_is_applied_unless_it_is_about_other_environments(
     deploy.plan_environment(options())
     moved = Environment("dev", {"environments": {"test": {}}})
     assert refusal(deploy.apply, environment=moved).startswith(
-        "Terraform planned dev with other values of environments than env/ "
+        "the plan for dev has values of environments that differ from env/; "
     )
     assert refusal(deploy.apply) == "there is no saved plan for dev. Make one: ./deploy.sh plan dev"
 
@@ -209,7 +209,7 @@ def test_a_saved_plan_about_another_state_is_not_applied(done: list[str]) -> Non
     with pytest.raises(Refused) as refused:
         works.plan_of_this_state()
     assert str(refused.value) == (
-        "the saved plan is not about the state s3://other/dev/terraform.tfstate; nothing was done. "
+        "the saved plan was not made for the state s3://other/dev/terraform.tfstate; nothing was done. "
         "Plan again: ./deploy.sh deploy dev"
     )
     assert not works.plan_file.exists()
@@ -230,7 +230,7 @@ def test_a_second_command_in_one_checkout_is_refused(done: list[str], monkeypatc
     deploy.plan_environment(options())  # by the same process, which bootstraps and deploys
     monkeypatch.setattr(deploy, "_locks", [])  # as another process has it
     assert refusal(deploy.plan_environment) == (
-        "another command is at work in this checkout. Wait for it to finish, or use another clone."
+        "another command is running in this checkout. Wait for it to finish, or use another clone."
     )
 
 
@@ -242,7 +242,7 @@ def test_settings_of_bootstrap_do_not_contradict_the_environments(
     monkeypatch.setattr(deploy, "BOOTSTRAP", tmp_path / "bootstrap")
     (env / "bootstrap.tfvars").write_text('region = "eu-west-1"\n')
     assert refusal(deploy.bootstrap) == (
-        "env/bootstrap.tfvars sets region, which comes from the files of the environments. Take it out there."
+        "env/bootstrap.tfvars sets region, which comes from the files of the environments. Remove it there."
     )
     for setting, value in {
         "key_prefixes": '{ prdo = "clinic-a/" }',

@@ -138,7 +138,7 @@ BOTH = "must say encrypt = true and use_lockfile = true. Add what is missing."
         (
             'profile = "other"',
             "env/backend.hcl sets profile, which the commands do not know, so that they and Terraform could look for "
-            "the state in different places. Take it out.",
+            "the state in different places. Remove it.",
         ),
         (
             'key = "bootstrap/terraform.tfstate"',
@@ -154,7 +154,7 @@ def test_a_backend_that_points_elsewhere(env: Path, changed: str, says: str) -> 
 
 def test_packages_are_taken_only_from_the_folder_they_are_built_into(env: Path) -> None:
     (env / "dev.tfvars").write_text('packages_dir = "old"\nenvironments = { dev = {} }')
-    assert refusal() == "env/dev.tfvars sets packages_dir, but the commands build into build/. Take it out."
+    assert refusal() == "env/dev.tfvars sets packages_dir, but the commands build into build/. Remove it."
 
 
 @pytest.mark.parametrize(
@@ -263,38 +263,38 @@ def test_a_pipeline_is_found_by_file_or_by_entry(env: Path) -> None:
         (
             "TF_CLI_ARGS_plan",
             "-var=region=eu-west-1",
-            "TF_CLI_ARGS_plan adds -var=region=eu-west-1 to what the commands tell Terraform. Unset TF_CLI_ARGS_plan; "
+            "TF_CLI_ARGS_plan adds -var=region=eu-west-1 to the options of Terraform. Unset TF_CLI_ARGS_plan; "
             "settings belong in env/.",
         ),
         (
             "TF_CLI_ARGS",
             "-no-color -lock=false",
-            "TF_CLI_ARGS adds -lock=false to what the commands tell Terraform. Unset TF_CLI_ARGS; settings belong in "
+            "TF_CLI_ARGS adds -lock=false to the options of Terraform. Unset TF_CLI_ARGS; settings belong in "
             "env/.",
         ),
         (
             "TF_CLI_ARGS_init",
             "-backend-config=key=other",
-            "TF_CLI_ARGS_init adds -backend-config=key=other to what the commands tell Terraform. Unset "
+            "TF_CLI_ARGS_init adds -backend-config=key=other to the options of Terraform. Unset "
             "TF_CLI_ARGS_init; settings belong in env/.",
         ),
-        ("TF_CLI_ARGS_apply", "-var 'a", "TF_CLI_ARGS_apply adds -var 'a to what the commands tell Terraform. Unset "
+        ("TF_CLI_ARGS_apply", "-var 'a", "TF_CLI_ARGS_apply adds -var 'a to the options of Terraform. Unset "
             "TF_CLI_ARGS_apply; settings belong in env/."),
         (
             "TF_VAR_region",
             "eu-west-1",
-            "TF_VAR_region is set, and only Terraform would listen to it. Unset it, and set region in env/.",
+            "TF_VAR_region is set, and only Terraform would read it. Unset it, and set region in env/.",
         ),
         (
             "TF_VAR_environments",
             "{}",
-            "TF_VAR_environments is set, and only Terraform would listen to it. Unset it, and set environments in "
+            "TF_VAR_environments is set, and only Terraform would read it. Unset it, and set environments in "
             "env/.",
         ),
         (
             "TF_VAR_github",
             "null",
-            "TF_VAR_github is set, and only Terraform would listen to it. Unset it, and set github in env/.",
+            "TF_VAR_github is set, and only Terraform would read it. Unset it, and set github in env/.",
         ),
     ],
 )  # fmt: skip
@@ -338,7 +338,7 @@ def test_harmless_variables_are_allowed(env: Path, monkeypatch: pytest.MonkeyPat
 def test_a_file_that_terraform_finds_by_itself_is_refused_by_name(env: Path, folder: str, name: str, what: str) -> None:
     (env.parent / folder / name).write_text('region = "eu-west-1"')
     assert refusal() == (
-        f"{folder}{name} {what} for Terraform alone. Move what it says into env/ or into the code, and delete it."
+        f"{folder}{name} {what} for Terraform alone. Move its content into env/ or into the code, and delete it."
     )
 
 

@@ -303,10 +303,10 @@ def show_rejected(pipeline: Pipeline, ledger: Ledger, *, as_json: bool) -> int:
 
 
 def say_hidden(hidden: int) -> None:
-    """Tell how many failed events the dead-letter queue did not show."""
+    """Report how many failed events the dead-letter queue did not show."""
     if hidden:
         say(
-            f"Not shown: about {count(hidden, 'failed event')}, which another command is looking at, or was when it "
+            f"Not shown: about {count(hidden, 'failed event')}, held by another command, or by one that "
             "was killed. Try again later."
         )
 

@@ -168,10 +168,7 @@ def test_a_log_line_with_a_lone_surrogate_does_no_harm(pipeline: Pipeline, run: 
 def test_failed_events_held_by_another_command_are_reported(pipeline: Pipeline, run: Callable[..., Run]) -> None:
     fail_in_direct_mode(pipeline, "a.json", "b.json")
     (held,) = pipeline.sqs.receive_message(QueueUrl=pipeline.dead_letter, VisibilityTimeout=3600)["Messages"]
-    hidden = (
-        "Not shown: about 1 failed event, which another command is looking at, or was when it was killed. "
-        "Try again later."
-    )
+    hidden = "Not shown: about 1 failed event, held by another command, or by one that was killed. Try again later."
     answer = run("failures")
     assert len(answer.text.splitlines()) == 1
     assert hidden in answer.errors

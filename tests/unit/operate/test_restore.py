@@ -429,7 +429,7 @@ def test_messages_use_singular_and_plural(
     ]
     assert run("failures").errors == (
         f"{n('rejected file')}, to be fixed and uploaded again.\n"
-        f"Not shown: about {n('failed event')}, which another command is looking at, or was when it was killed. "
+        f"Not shown: about {n('failed event')}, held by another command, or by one that was killed. "
         "Try again later.\n"
     )
     for message in held:
