@@ -8,6 +8,7 @@ import io
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 os.environ.update(
@@ -65,15 +66,29 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def is_measured(item: pytest.Item) -> bool:
+    return hasattr(getattr(item, "module", None), "lambda_function") and not item.get_closest_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Give the handler new threads after a test without measuring: those that it started are never measured."""
+    yield
+    for name in POOLS if Coverage.current() and not is_measured(item) else ():
+        setattr(lambda_function, name, ThreadPoolExecutor(getattr(lambda_function, name)._max_workers))
+
+
+POOLS = [name for name, value in vars(lambda_function).items() if isinstance(value, ThreadPoolExecutor)]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Measure coverage in the handler's quick tests, which reach all of it: in others it doubles the time.
 
     pytest-cov's own mark, no_cover, saves no time in a process of pytest-xdist, where two measurements run.
     """
-    is_measured = hasattr(getattr(item, "module", None), "lambda_function") and not item.get_closest_marker("slow")
     stopped: list[Coverage] = []
-    while not is_measured and (running := Coverage.current()):
+    while not is_measured(item) and (running := Coverage.current()):
         running.stop()
         stopped.append(running)
     try:

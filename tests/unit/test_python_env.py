@@ -157,8 +157,8 @@ def test_pips_message_is_shown_above_cause_and_remedy(index: Path) -> None:
     assert run.returncode == 1
     assert any("Connection refused" in line for line in said)
     assert said[-1] == (
-        f"error: pip could not install {index / 'requirements.txt'}; its message is above. Correct what it complains "
-        "of, most often the way to the package index, then run this again."
+        f"error: pip could not install {index / 'requirements.txt'}; its message is above. Fix the cause, most "
+        "often the access to the package index, then run this again."
     )
     add_wheel(index, "base", "1.0", "Summary: another one")
     run = install(index, requirements)
