@@ -67,7 +67,7 @@ class Leaving:
 
     @contextlib.contextmanager
     def meanwhile(self, account: Account) -> Iterator[None]:
-        """While the block runs, delete the versions that hold a network up. Reports at the start which cannot be."""
+        """While the block runs, delete the versions that hold a network up, and report those that cannot be."""
         if not self.networks:
             yield
             return
@@ -99,11 +99,11 @@ class Leaving:
                 for version in held:
                     functions.delete_function(FunctionName=function, Qualifier=version)
                 if held:
-                    say(f"Deleted the versions of {function} in the network that goes: {', '.join(held)}.")
+                    say(f"Deleted the versions of {function} in the old network: {', '.join(held)}.")
         except functions.exceptions.ResourceNotFoundException:
-            return  # it goes with its network
+            return  # deleted together with its network
         except (BotoCoreError, ClientError) as error:
             say(
-                f"warning: the versions of {function} in the network that goes cannot be deleted: {reason(error)}. "
+                f"warning: the versions of {function} in the old network cannot be deleted: {reason(error)}. "
                 "Delete them by hand, else AWS keeps the network: docs/security.md, The private network."
             )

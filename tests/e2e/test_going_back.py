@@ -150,7 +150,7 @@ def test_the_function_changes_networks_before_the_old_one_is_deleted(clone: Clon
     old, version = network(clone), clone.version()
     clone.edit("env/dev.tfvars", "us-east-1b", "us-east-1c")
     _, output, errors = clone.end(clone.start("deploy", "dev"))
-    assert f"{old} goes" in errors
+    assert f"Deleting {old}: " in errors
     assert re.search(rf"^Deleted the versions of {FUNCTION} .*: {version}\.$", errors, re.MULTILINE)
     assert network(clone) not in ("", old), output
     assert changes(clone.run("plan", "dev")) == []

@@ -94,7 +94,7 @@ def test_only_versions_in_a_network_to_be_deleted_are_deleted(
     assert capsys.readouterr().err.splitlines() == [
         "Deleting vpc-old: AWS needs 20 to 45 minutes to remove the function's network interfaces. "
         "The function keeps working.",
-        f"Deleted the versions of {FUNCTION} in the network that goes: 2, 3.",
+        f"Deleted the versions of {FUNCTION} in the old network: 2, 3.",
     ]
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_asked_if_no_network_is_deleted(functions: Lambda) -> None:
         (
             "AccessDeniedException",
             [
-                f"warning: the versions of {FUNCTION} in the network that goes cannot be deleted: DeleteFunction "
+                f"warning: the versions of {FUNCTION} in the old network cannot be deleted: DeleteFunction "
                 "AccessDeniedException. Delete them by hand, else AWS keeps the network: docs/security.md, "
                 "The private network."
             ],
