@@ -72,7 +72,7 @@ def not_negative(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 <= (number := float(text)) < float("inf"):
             return number
-    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    raise argparse.ArgumentTypeError(f"{text} is not 0 or a number above it")
 
 
 def parser() -> Parser:
@@ -163,8 +163,8 @@ def parser() -> Parser:
     operate("status", "operate.verbs:status", "show one screen: version, last file, the last hour, queues, alarms")
 
     added = operate("logs", "operate.verbs:logs", "follow the function's log, a line for each file")
-    added.add_argument("--since", default="10m", metavar="T", help="from when on: 10m, 2h, 2026-01-31; %(default)s")
-    added.add_argument("--once", action="store_true", help="show what is there and stop")
+    added.add_argument("--since", default="10m", metavar="T", help="where to start: 10m, 2h, 2026-01-31; %(default)s")
+    added.add_argument("--once", action="store_true", help="show the lines that exist and exit")
 
     added = operate(
         "audit", "operate.verbs:audit", "report the outcome of every upload; exit code 1 if any is missing or wrong"
@@ -176,7 +176,10 @@ def parser() -> Parser:
     rate(added)
     added.add_argument("--deep", action="store_true", help="make every result again from its source and compare it")
     added.add_argument(
-        "--inventory", default="", metavar="URI", help="s3://.../manifest.json of the raw bucket, not listings"
+        "--inventory",
+        default="",
+        metavar="URI",
+        help="read this inventory, s3://.../manifest.json, instead of listing the raw bucket",
     )
     added.add_argument(
         "--in-flight", type=not_negative, default=IN_FLIGHT_MINUTES, metavar="MINUTES",
@@ -197,7 +200,7 @@ def parser() -> Parser:
     added.add_argument("--dry-run", action="store_true", help="only show what would be sent back")
     added.add_argument(
         "--wait", type=not_negative, default=WAIT_SECONDS, metavar="SECONDS",
-        help="for the outcomes, at most %(default)g",
+        help="how long to wait for the outcomes, %(default)g",
     )  # fmt: skip
     added.add_argument("--json", **as_json)
 
@@ -227,7 +230,7 @@ def parser() -> Parser:
     read_rate["help"] = "versions per second to read, %(default)g"
 
     added = operate(
-        "find", "operate.find:find", "tell where patients are, whose ids are read from standard input or a file"
+        "find", "operate.find:find", "list the files that hold patients; ids come from standard input or a file"
     )
     added.add_argument("--patients", **patients)
     added.add_argument("--json", **as_json)
@@ -243,14 +246,16 @@ def parser() -> Parser:
         "[ENV] (--key K | --patients FILE) [OPTION...]",
     )
     either = added.add_mutually_exclusive_group(required=True)
-    either.add_argument("--key", action="append", default=[], type=filled, metavar="K", help="all of it; repeatable")
+    either.add_argument(
+        "--key", action="append", default=[], type=filled, metavar="K", help="everything under this key; repeatable"
+    )
     either.add_argument("--patients", **(patients | {"type": filled, "default": None}))
     added.add_argument("--prefix", default="", metavar="P", help="with --patients: only keys that begin with this")
     added.add_argument("--keep-rejected", action="store_true", help="leave rejected files alone, and report them")
     added.add_argument("--rate", **read_rate)
     added.add_argument(
         "--wait", type=not_negative, default=ERASE_WAIT_SECONDS, metavar="SECONDS",
-        help="for the results of rewritten files, at most %(default)g",
+        help="how long to wait for the results of rewritten files, %(default)g",
     )  # fmt: skip
     added.add_argument("--report", type=filled, metavar="FILE", help="write the report into a new file")
     added.add_argument("--json", **as_json)
@@ -268,7 +273,7 @@ def parser() -> Parser:
     )
     added.add_argument("name", metavar="ENV", help="file in env/")
     added.add_argument("id", metavar="ID", help="the lock ID that the refused deploy printed")
-    added.add_argument("--bootstrap", action="store_true", help="the lock is that of bootstrap")
+    added.add_argument("--bootstrap", action="store_true", help="the lock is on the state of bootstrap")
 
     verb("help", "", "show this", "")
     top.verbs = dict(verbs.choices)

@@ -43,7 +43,7 @@ class Environment:
         refuse_other_sources()
         if name not in [*names(), "local"]:
             if file := _file_with_entry(name):
-                raise Refused(f"{name} is in env/{file}.tfvars, with which it is deployed. Use {file} in its place.")
+                raise Refused(f"{name} is an entry of env/{file}.tfvars and is deployed with it. Use {file} instead.")
             raise Refused(
                 f"unknown environment: {name}. env/ has {', '.join(names()) or 'none'}. A new one needs "
                 f"env/{name}.tfvars and {backend_file(name)}; use those of prod as a template."

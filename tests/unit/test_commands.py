@@ -106,7 +106,7 @@ def test_unknown_environment(verb: str) -> None:
         (["audit", "dev", "--rat", "7"], "audit", "unexpected argument: --rat"),
         (["audit", "dev", "--rate", "0"], "audit", "argument --rate: 0 is not a number above 0"),
         (["reprocess", "dev"], "reprocess", "the following arguments are required: --prefix"),
-        (["audit", "--in-flight", "-1"], "audit", "argument --in-flight: -1 is not a number from 0 on"),
+        (["audit", "--in-flight", "-1"], "audit", "argument --in-flight: -1 is not 0 or a number above it"),
         (["deplyo"], "", "unknown verb or environment: deplyo"),
         (["staging"], "", "unknown verb or environment: staging"),
         (["--frob"], "", "unexpected argument: --frob"),

@@ -240,7 +240,7 @@ def test_a_pipeline_is_found_by_file_or_by_entry(env: Path) -> None:
     (env / "team.tfvars").write_text("environments = { red = {}, blue = {} }")
     (env / "team-backend.hcl").write_text(backend("team"))
     assert [holding(name).name for name in ("dev", "team", "red", "blue")] == ["dev", "team", "team", "team"]
-    assert refusal("red") == "red is in env/team.tfvars, with which it is deployed. Use team in its place."
+    assert refusal("red") == "red is an entry of env/team.tfvars and is deployed with it. Use team instead."
     (env / "local.tfvars").write_text('environments = { dev = { account_id = "000000000000" } }')
     (env / "local-backend.hcl").write_text(backend("dev"))
     assert holding("local").accounts == {"000000000000"}

@@ -172,7 +172,7 @@ def compare(body: Any, expected: list[dict[str, str]]) -> None:
     except ValueError:
         raise No("the result is not JSON") from None
     if found != expected:
-        raise No("the result holds something else than the ids and names that were uploaded")
+        raise No("the result does not hold exactly the ids and names that were uploaded")
 
 
 def small(trial: Trial, patience: Patience) -> None:
@@ -229,7 +229,7 @@ def rejected(trial: Trial, patience: Patience) -> None:
     except NotYet:
         raise No(f"with stale_results = {pipeline.stale_results}, audit finds it {state()}") from None
     if pipeline.stale_results == "keep" and source(head(pipeline, pipeline.processed, key))[0] != good:
-        raise No("the older result is gone, and stale_results is keep")
+        raise No("the older result is gone although stale_results is keep")
 
 
 # --- what the buckets refuse ------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def alarm(trial: Trial, patience: Patience) -> None:
     if not ours:
         raise No("no alarm sends to the environment's topic")
     if not calm:
-        raise Unknown("every alarm is on, or its actions are off")
+        raise Unknown("every alarm is in ALARM or has its actions disabled")
     # One that the files of the other rows cannot set off.
     chosen = next((one for one in calm if one["AlarmName"].endswith("-function-throttles")), calm[0])
     name = chosen["AlarmName"]
@@ -341,7 +341,7 @@ def alarm(trial: Trial, patience: Patience) -> None:
             AlarmName=name, StateValue=chosen["StateValue"], StateReason="The test by verify is over."
         )
     if failed := [one.get("error") for one in told if one.get("actionState") != "Succeeded"]:
-        raise No(f"CloudWatch could not send {name}: {failed[0]}")
+        raise No(f"CloudWatch could not notify the topic about {name}: {failed[0]}")
 
 
 def own_lines(trial: Trial) -> list[dict[str, Any]]:
@@ -406,10 +406,10 @@ def network(trial: Trial, _: Patience) -> None:
     subnets = config.get("SubnetIds", [])
     if not wanted:
         if subnets:
-            raise No(f"the function is in {', '.join(subnets)}, and env/ has no private_network")
+            raise No(f"the function is in {', '.join(subnets)}, but env/ has no private_network")
         return
     if not subnets:
-        raise No("the function is in no network, and env/ has a private_network")
+        raise No("the function is in no network, but env/ has a private_network")
     ec2 = trial.pipeline.client("ec2")
     zones = sorted(one["AvailabilityZone"] for one in ec2.describe_subnets(SubnetIds=subnets)["Subnets"])
     if zones != sorted(wanted["availability_zones"]):
@@ -554,8 +554,8 @@ CLAIMS = (
     ),
     Claim(
         "alarm",
-        "An alarm is sent",
-        "set one off, read its history, put it back",
+        "An alarm notifies its topic",
+        "set one to ALARM, read its history, reset it",
         alarm,
         seconds=lambda _: ALARM_SECONDS,
         unseen=is_local,
@@ -591,7 +591,7 @@ CLAIMS = (
     ),
     Claim(
         "key",
-        "The role uses the key for its objects and messages alone",
+        "The role can use the key for its objects and messages only",
         "IAM's simulation of the role",
         key_use,
         unseen=is_local,

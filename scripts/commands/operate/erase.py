@@ -338,17 +338,17 @@ def rewrite_one(pipeline: Pipeline, patients: Patients, task: Task) -> Task:
             with contextlib.suppress(Changed):  # as also says a request that was repeated, if its first answer was lost
                 old = rewrite(pipeline, patients, base, task.newest_etag)
         if not (made := made_of(pipeline, task)):
-            return task._replace(state="changed", reason="another version was written meanwhile")
+            return task._replace(state="changed", reason="a newer version was uploaded meanwhile")
         after = Version(bucket, task.key, *lineage(made), 0, newest=True)
         old, new = old or cut_of(pipeline, patients, base), cut_of(pipeline, patients, after)
     except code.Rejected as error:
         return task._replace(state="failed", reason=f"it cannot be rewritten ({error.reason}); no version was removed")
     except ClientError as error:
         if error.response["Error"]["Code"] in GONE:
-            return task._replace(state="changed", reason="a version of it is gone")
+            return task._replace(state="changed", reason="one of its versions was deleted meanwhile")
         raise
     if new.removed or new.proof != old.proof:
-        return task._replace(state="failed", reason="what was written is not what was read; no version was removed")
+        return task._replace(state="failed", reason="the rewritten file failed its check; no version was removed")
     return task._replace(state="made", made=after.version_id, made_etag=after.etag)
 
 
@@ -386,7 +386,7 @@ def settle(pipeline: Pipeline, task: Task) -> tuple[Task, list[Stored]]:
     """Look whether a rewritten upload has its result. Returns the task, and the results that were made before it."""
     made, newest = (task.made, task.made_etag), head(pipeline, pipeline.raw, task.key)
     if not newest or lineage(newest) != made:
-        return task._replace(state="changed", reason="another version was written meanwhile"), []
+        return task._replace(state="changed", reason="a newer version was uploaded meanwhile"), []
     if not task.key.endswith(".json"):  # nothing is made from it
         return task._replace(state="settled"), []
     if source(head(pipeline, pipeline.processed, task.key)) == made:
@@ -395,7 +395,7 @@ def settle(pipeline: Pipeline, task: Task) -> tuple[Task, list[Stored]]:
         others = [*results[:-1], *stored(pipeline, pipeline.rejected, task.key)]
         return (task._replace(state="settled"), others) if current else (task, [])
     if source(head(pipeline, pipeline.rejected, task.key)) == made:
-        return task._replace(state="failed", reason="what was written was rejected; no version was removed"), []
+        return task._replace(state="failed", reason="the function rejected the new version; no version was removed"), []
     return task, []
 
 
@@ -559,7 +559,7 @@ def events(pipeline: Pipeline, ledger: Ledger) -> dict[str, int]:
 def erase(pipeline: Pipeline, options: argparse.Namespace) -> int:
     """Erase keys, or the records of patients. Returns 0 when nothing remains, else 1. Raises Refused."""
     if options.key and (options.prefix or options.keep_rejected):
-        raise Refused("--prefix and --keep-rejected are about --patients. Leave them out, or name patients.")
+        raise Refused("--prefix and --keep-rejected go with --patients only. Leave them out, or use --patients.")
     patients, asked_from = (None, "") if options.key else ask_for(options.patients)
     with report_file(options.report) as file:
         ledger = Ledger(ledger_path("erase", pipeline.raw), options.resume)
@@ -705,4 +705,4 @@ def show_report(report: dict[str, Any], *, as_json: bool) -> None:
     elif report["complete"]:
         say("Nothing remains.")
     else:
-        say("Not all is gone: see above what remains and why, then run the command again.")
+        say("Something remains, for the reasons above. Deal with them, then run the command again.")

@@ -87,10 +87,12 @@ class Inventory:
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchConfiguration":
                 raise
-            raise Refused(f"the inventory's configuration {name} is gone, and with it what it covers.") from None
+            raise Refused(
+                f"the inventory's configuration {name} was deleted, so its coverage is unknown. Take another inventory."
+            ) from None
         covered = answer["InventoryConfiguration"].get("Filter", {}).get("Prefix", "")
         if not prefix.startswith(covered):
-            raise Refused(f"the inventory covers {printable(covered)} only. Say so: --prefix {printable(covered)}")
+            raise Refused(f"the inventory covers {printable(covered)} only. Use --prefix {printable(covered)}")
         return cls(bucket, columns, content["files"], int(content["creationTimestamp"]) / 1000)
 
     def rows(self, pipeline: Pipeline, ledger: Ledger, prefix: str) -> Iterator[Row]:

@@ -40,7 +40,7 @@ def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
     ]
     if refused := insist(pipeline.sqs.send_message_batch, pipeline.ingestion, entries):
         code = next(iter(refused.values()))
-        raise Refused(f"the ingestion queue does not take events: {code}. Try again later.")
+        raise Refused(f"cannot send to the ingestion queue: {code}. Try again later.")
 
 
 def insist(call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> dict[str, str]:

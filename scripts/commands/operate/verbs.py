@@ -363,8 +363,8 @@ def redrive(pipeline: Pipeline, options: argparse.Namespace) -> int:
         say(f"Left in the dead-letter queue, not an S3 event: {count(odd, 'message')}.")
     if kept:
         say(
-            f"Sent back, and still in the dead-letter queue: {count(kept, 'message')}. Processing an event twice is "
-            "harmless."
+            f"Sent back, but not deleted from the dead-letter queue: {count(kept, 'message')}. "
+            "Processing an event twice is harmless."
         )
     say_hidden(ledger.get("hidden", 0))
     if options.dry_run or stopped or not options.wait:

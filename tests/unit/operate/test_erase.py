@@ -289,7 +289,7 @@ def test_options_about_patients_are_refused_with_a_key(operator: Operator) -> No
     for option in (["--prefix", "a/"], ["--keep-rejected"]):
         answer = operator.erase("--key", "a.json", *option)
         assert (answer.code, answer.text) == (1, "")
-        assert "--prefix and --keep-rejected are about --patients." in answer.errors
+        assert "--prefix and --keep-rejected go with --patients only." in answer.errors
 
 
 def test_large_files_are_rewritten_in_parts(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,7 +469,7 @@ def test_nothing_is_removed_if_the_rewritten_file_lacks_a_record(operator: Opera
     operator.pipeline.client("s3").meta.events.register("provide-client-params.s3.PutObject", lose)
     answer = operator.erase()
     assert answer.code == 1
-    assert only(answer)["reason"] == "what was written is not what was read; no version was removed"
+    assert only(answer)["reason"] == "the rewritten file failed its check; no version was removed"
     assert operator.contents("raw") == [array(ANN, BOB, CAT), array(BOB)]
 
 

@@ -99,11 +99,11 @@ def test_an_inventory_that_does_not_cover_the_prefix_is_refused(pipeline: Pipeli
     for prefix in ("", "scans/", "other/"):
         answer = run("audit", "--inventory", address, "--prefix", prefix)
         assert (answer.code, answer.text) == (1, "")
-        assert answer.errors == "error: the inventory covers scans/2026 only. Say so: --prefix scans/2026\n"
+        assert answer.errors == "error: the inventory covers scans/2026 only. Use --prefix scans/2026\n"
     assert run("audit", "--inventory", address, "--prefix", "scans/2026/").code == 0
     refuse(pipeline.client("s3"), "s3", "GetBucketInventoryConfiguration", "NoSuchConfiguration", 404)
     assert run("audit", "--inventory", address).errors == (
-        "error: the inventory's configuration all is gone, and with it what it covers.\n"
+        "error: the inventory's configuration all was deleted, so its coverage is unknown. Take another inventory.\n"
     )
 
 

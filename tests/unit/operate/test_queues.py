@@ -28,7 +28,7 @@ def test_messages_that_sqs_refuses_temporarily_are_sent_again(
     queues.send(names, [queues.notification("raw", key) for key in ("a.json", "b.json", "c.json")])
     assert calls == [["0", "1", "2"], ["1", "2"], ["2"]]
     assert queues.depth(names, pipeline.ingestion) == 3
-    with pytest.raises(Refused, match="does not take events: Busy"):
+    with pytest.raises(Refused, match="cannot send to the ingestion queue: Busy"):
         queues.send(names, ["{}"] * 9)
 
 

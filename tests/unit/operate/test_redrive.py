@@ -92,7 +92,7 @@ def test_a_message_that_sqs_does_not_delete_is_reported_and_released(
     monkeypatch.setattr(client, "delete_message_batch", all_but_one)
     answer = run("redrive", "--wait", "0")
     assert answer.errors == (
-        "Sent back, and still in the dead-letter queue: 1 message. Processing an event twice is harmless.\n"
+        "Sent back, but not deleted from the dead-letter queue: 1 message. Processing an event twice is harmless.\n"
         "Sent back 3 events.\n"
     )
     assert calls == [3, 1, 1, 1, 1, 1]

@@ -444,7 +444,8 @@ def test_messages_use_singular_and_plural(
         patch.setattr(verbs, "remove", lambda *arguments: len(arguments[2]))
         answer = run("redrive", "--wait", "0")
     assert answer.errors == (
-        f"{odd}Sent back, and still in the dead-letter queue: {n('message')}. Processing an event twice is harmless.\n"
+        f"{odd}Sent back, but not deleted from the dead-letter queue: {n('message')}. "
+        "Processing an event twice is harmless.\n"
         f"Sent back {n('event')}.\n"
     )
     answer = run("redrive", "--wait", "0.1")

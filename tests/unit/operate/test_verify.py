@@ -366,7 +366,7 @@ def test_a_result_with_more_than_ids_and_names(aws: Aws, trial: Trial, monkeypat
     monkeypatch.setattr(lambda_function, "cut_down", lambda some: cut_down(some).replace(b'"}', b'","more":"made up"}'))
     assert answer("result", trial) == (
         "no",
-        "the result holds something else than the ids and names that were uploaded",
+        "the result does not hold exactly the ids and names that were uploaded",
     )
 
 
@@ -414,7 +414,7 @@ def test_a_rejected_file_with_an_older_result(aws: Aws, trial: Trial, monkeypatc
     # And with a function that does the other thing.
     monkeypatch.setattr(lambda_function, "STALE_RESULTS", "remove" if setting == "keep" else "keep")
     expected = {
-        "keep": "the older result is gone, and stale_results is keep",
+        "keep": "the older result is gone although stale_results is keep",
         "remove": "with stale_results = remove, audit finds it stale",
     }
     assert answer("rejected", trial) == ("no", expected[setting])
@@ -516,7 +516,7 @@ def test_an_alarm_that_cannot_be_sent(aws: Aws, trial: Trial) -> None:
     aws.cloudwatch.sent = {"actionState": "Failed", "error": "no access to the key"}
     assert answer("alarm", trial) == (
         "no",
-        "CloudWatch could not send pipeline-function-throttles: no access to the key",
+        "CloudWatch could not notify the topic about pipeline-function-throttles: no access to the key",
     )
     assert aws.cloudwatch.states == ["ALARM", "OK"]
 
@@ -531,7 +531,7 @@ def test_an_alarm_that_notifies_nobody_is_reset_too(aws: Aws, trial: Trial) -> N
 
 def test_no_alarm_can_be_set_off(aws: Aws, trial: Trial) -> None:
     aws.cloudwatch.state = dict.fromkeys(aws.cloudwatch.state, "ALARM")
-    assert answer("alarm", trial) == ("no answer", "every alarm is on, or its actions are off")
+    assert answer("alarm", trial) == ("no answer", "every alarm is in ALARM or has its actions disabled")
     aws.cloudwatch.state = {}
     assert answer("alarm", trial) == ("no", "no alarm sends to the environment's topic")
     assert aws.cloudwatch.states == []
@@ -568,7 +568,7 @@ def test_traces_that_do_not_arrive_or_are_off(aws: Aws, trial: Trial) -> None:
 
 def test_a_function_in_a_network_that_nobody_asked_for(aws: Aws, trial: Trial) -> None:
     aws.function["VpcConfig"] = {"SubnetIds": ["subnet-a"]}
-    assert answer("network", trial) == ("no", "the function is in subnet-a, and env/ has no private_network")
+    assert answer("network", trial) == ("no", "the function is in subnet-a, but env/ has no private_network")
 
 
 def test_a_function_that_is_not_in_its_network(aws: Aws, trial: Trial) -> None:
@@ -577,7 +577,7 @@ def test_a_function_that_is_not_in_its_network(aws: Aws, trial: Trial) -> None:
     def said() -> Answer:
         return answer("network", Trial(trial.pipeline, environment, trial.name, 0))
 
-    assert said() == ("no", "the function is in no network, and env/ has a private_network")
+    assert said() == ("no", "the function is in no network, but env/ has a private_network")
     aws.function["VpcConfig"] = {"SubnetIds": ["subnet-a", "subnet-b"], "VpcId": "vpc"}
     assert said().says == "yes"
     aws.ec2.zones[0] = "us-east-1c"
