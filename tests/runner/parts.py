@@ -86,25 +86,23 @@ class Terraform:
         self.validate = [f"{root} validate -no-color", f"{bootstrap} validate -no-color"]
         self.root_tests = f"{root} test -no-color -test-directory=tests/terraform"
         self.bootstrap_tests = f"{bootstrap} test -no-color"
-        self.module_tests = " && ".join(
-            f"{module} {init} >/dev/null && {module} test -no-color"
-            for folder in sorted(ROOT.glob("modules/*/tests"))
-            for name in [folder.parent.name]
-            for module in [f"TF_DATA_DIR={shlex.quote(str(data_dir / name))} terraform -chdir=modules/{name}"]
-        )
+        self.names_tests = f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl"
+        modules = []
+        for name in sorted(folder.parent.name for folder in ROOT.glob("modules/*/tests")):
+            module = f"TF_DATA_DIR={shlex.quote(str(data_dir / name))} terraform -chdir=modules/{name}"
+            modules.append(f"{module} {init} >/dev/null && {module} test -no-color")
+        self.module_tests = " && ".join(modules)
 
     @property
     def tests(self) -> list[str]:
         """All tests."""
-        names = f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl"
         validation = "-filter=tests/terraform/validation.tftest.hcl"
-        return [self.module_tests, f"{names} {validation} && {self.bootstrap_tests}"]
+        return [self.module_tests, f"{self.names_tests} {validation} && {self.bootstrap_tests}"]
 
     @property
     def quick_tests(self) -> list[str]:
         """Names, modules and policies."""
-        names = f"{self.root_tests} -filter=tests/terraform/names.tftest.hcl"
-        return [self.module_tests, f"{names} && {self.bootstrap_tests} -filter=tests/policies.tftest.hcl"]
+        return [self.module_tests, f"{self.names_tests} && {self.bootstrap_tests} -filter=tests/policies.tftest.hcl"]
 
 
 REQUESTS = "pytest tests/policies --quiet"
