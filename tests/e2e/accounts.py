@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import python_env
 from by_hand import is_false_drift
 from commands.settings import ROOT
 from local_aws.process import LocalAws
-from shared_aws import free_port
+from shared_aws import client, free_port
 from waiting import wait_for
 
 SAMPLE = "ikerian_sample.json"
@@ -85,15 +84,7 @@ class Account:
         return kept
 
     def client(self, service: str) -> Any:
-        environment = self.aws.environment()
-        return boto3.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            verify=environment["AWS_CA_BUNDLE"],
-            region_name=environment["AWS_REGION"],
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return client(self.aws, service)
 
     def pipelines(self) -> list[tuple[str, str]]:
         """Return the raw and the processed bucket of every environment in the account."""

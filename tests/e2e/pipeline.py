@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 from local_aws.process import LocalAws
+from shared_aws import client
 from waiting import wait_for
 
 # Good files.
@@ -23,15 +23,7 @@ class Pipeline:
     outputs: dict[str, Any]
 
     def client(self, service: str, keys: tuple[str, str] = ("test", "test")) -> Any:
-        environment = self.aws.environment()
-        return boto3.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            verify=environment["AWS_CA_BUNDLE"],
-            region_name=environment["AWS_REGION"],
-            aws_access_key_id=keys[0],
-            aws_secret_access_key=keys[1],
-        )
+        return client(self.aws, service, keys)
 
     def __post_init__(self) -> None:
         self.raw: str = self.outputs["raw_data_bucket_name"]

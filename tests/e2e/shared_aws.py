@@ -3,7 +3,9 @@
 import os
 import socket
 import subprocess
+from typing import Any
 
+import boto3
 from commands.settings import ROOT
 from local_aws.process import LocalAws
 
@@ -12,6 +14,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def client(aws: LocalAws, service: str, keys: tuple[str, str] = ("test", "test")) -> Any:
+    environment = aws.environment()
+    return boto3.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        verify=environment["AWS_CA_BUNDLE"],
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id=keys[0],
+        aws_secret_access_key=keys[1],
+    )
 
 
 def as_a_person(aws: LocalAws) -> dict[str, str]:
