@@ -12,6 +12,8 @@ from commands import handler
 from commands.terminal import Refused, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from commands.state import Pipeline
 
 OF_REJECTED = "rejected, delete the result: "  # begins the reason of a fault that no repair removes
@@ -52,13 +54,25 @@ def function_code(pipeline: Pipeline) -> Any:
     return code
 
 
+def begin_reading(
+    pipeline: Pipeline, bucket: str, key: str, version_id: str, etag: str
+) -> tuple[dict[str, Any], Any, Generator[bytes]]:
+    """Begin to read a version, as the handler does, but without a deadline. Raises ClientError.
+
+    Returns S3's response, the handler's Work and the pieces, of which each raises what the handler's Download raises.
+    """
+    code = function_code(pipeline)
+    got = pipeline.s3.get_object(Bucket=bucket, Key=key, VersionId=version_id)
+    work = code.Work(bucket, key, version_id, etag)
+    return got, work, code.Download(work, got["Body"], got["ContentLength"], lambda: 3_600_000).pieces()
+
+
 def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
     """Make a result again from its raw version, by the function's own code. Returns how it differs, empty if not."""
     code = function_code(pipeline)
-    raw = pipeline.s3.get_object(Bucket=pipeline.raw, Key=key, VersionId=version_id)
-    work = code.Work(pipeline.raw, key, version_id, etag)
+    _, work, pieces = begin_reading(pipeline, pipeline.raw, key, version_id, etag)
     try:
-        code._copy(work, code.Download(work, raw["Body"], raw["ContentLength"], lambda: 3_600_000).pieces())
+        code._copy(work, pieces)
     except code.Rejected as error:
         return OF_REJECTED + str(error)
     except (code.Failure, HTTPError, OSError) as error:

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from urllib3.exceptions import HTTPError
 
 from commands.check import looks_like
-from commands.operate.deep import function_code
+from commands.operate.deep import begin_reading, function_code
 from commands.operate.ledger import Ledger, ledger_path
 from commands.operate.objects import each
 from commands.operate.queues import Pace
@@ -263,14 +263,9 @@ class Held(NamedTuple):
 
 
 def pieces_of(pipeline: Pipeline, version: Version) -> tuple[dict[str, Any], Generator[bytes]]:
-    """Begin to read a version, as the handler does. Returns S3's response and the pieces of the version.
-
-    Raises ClientError; reading a piece raises what the handler's Download raises.
-    """
-    code = function_code(pipeline)
-    got = pipeline.s3.get_object(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
-    work = code.Work(version.bucket, version.key, version.version_id, version.etag)
-    return got, code.Download(work, got["Body"], got["ContentLength"], lambda: 3_600_000).pieces()
+    """Return S3's response for a version and its pieces, as `begin_reading` does."""
+    got, _, pieces = begin_reading(pipeline, version.bucket, version.key, version.version_id, version.etag)
+    return got, pieces
 
 
 def look(pipeline: Pipeline, patients: Patients, version: Version) -> Held | None:
