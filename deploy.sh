@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The one entry point, for people and for CI. It finds Python, installs what the commands need, and starts them:
-# scripts/commands. ./deploy.sh help says what there is.
+# scripts/commands. ./deploy.sh help lists them.
 set -euo pipefail
-{ # so that bash has read all of it before it starts, and never reads on in a file that changed meanwhile
+{ # so that bash reads the whole script before it runs any of it, even if the file changes meanwhile
   CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
   . scripts/lib.sh
   find_python
@@ -14,6 +14,6 @@ set -euo pipefail
       PYTHON=$PWD/.venv/commands/bin/python
       ;;
   esac
-  cd "$OLDPWD" # files are named as seen from the caller's folder, from which nothing is imported: -P
+  cd "$OLDPWD" # paths are relative to the caller's folder, from which -P keeps Python from importing anything
   exec "$PYTHON" -P -m commands "$@"
 }

@@ -59,7 +59,7 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024  # from one separator to the next, white spa
 MAX_ROUNDS = 5  # times that one event is processed while newer versions keep arriving
 MAX_RESUMES = 5  # times in a row that a download is resumed without receiving another byte
 CONCURRENT_OBJECTS = 10  # per invocation; the largest batch that an event source mapping here may deliver
-TIME_MARGIN_MS = 10_000  # with less left, stop cleanly. A call to S3 that outlasts it is abandoned, and retried
+TIME_MARGIN_MS = 10_000  # with less time left, stop cleanly. A call to S3 that outlasts it is abandoned and retried
 LISTED_VERDICTS = 100  # keys in a listing of verdicts; parsing more would cost more than ten HEAD requests
 READ_BYTES = 256 * 1024  # one read
 BATCH_BYTES = 256 * 1024  # decoded in one go; fits the processor's cache. Must be less than MAX_RECORD_BYTES
@@ -77,10 +77,10 @@ if STALE_RESULTS not in ("keep", "remove"):
     raise RuntimeError("STALE_RESULTS is unknown: it must be keep or remove")
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "data-processor")
 
-logger = Logger(service=SERVICE, use_rfc3339=True)  # Lambda takes a line with any other time for INFO
+logger = Logger(service=SERVICE, use_rfc3339=True)  # Lambda logs lines in other time formats as INFO
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "RetinaScanPipeline"), service=SERVICE)
 _session = botocore.session.get_session()
-_session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)  # nobody reads them
+_session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)  # none is used
 s3 = boto3.Session(botocore_session=_session).client(
     "s3",
     config=Config(
@@ -153,14 +153,14 @@ class Work(msgspec.Struct):
     reason: str = ""
 
     def headers(self) -> dict[str, Any]:
-        """Return what a result or a verdict is stored with: the version that it is made from."""
+        """Return the headers of a result or a verdict, which name the version that it is made from."""
         metadata = {"source-version-id": self.version_id, "source-etag": self.etag}
         return {"ContentType": "application/json", "Metadata": metadata}
 
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
-_DECODING_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)  # the last one for depth
+_DECODING_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)  # the last one if nested too deep
 
 
 @logger.inject_lambda_context(log_event=False, clear_state=True)
@@ -273,8 +273,8 @@ def _result(task_id: str, some: list[Object] | None, done: dict[Object, Work]) -
 # --- objects of one invocation ----------------------------------------------------------------------------------------
 
 _object_threads = ThreadPoolExecutor(CONCURRENT_OBJECTS)
-_request_threads = ThreadPoolExecutor(CONCURRENT_OBJECTS)  # for requests to S3 that run beside the reading
-_large_object_thread = ThreadPoolExecutor(1)  # copies large objects in turn: two at a time would take twice the memory
+_request_threads = ThreadPoolExecutor(CONCURRENT_OBJECTS)  # for requests to S3 in parallel with the reading
+_large_object_thread = ThreadPoolExecutor(1)  # one large object at a time: two would take twice the memory
 
 
 def process(named: Iterable[Object], remaining: Callable[[], int]) -> dict[Object, Work]:
@@ -301,7 +301,7 @@ def process(named: Iterable[Object], remaining: Callable[[], int]) -> dict[Objec
 
 
 def _is_scan(key: str) -> bool:
-    return key.endswith(".json")  # folder markers, for example, do not
+    return key.endswith(".json")  # unlike folder markers, for example
 
 
 def _process(work: Work, remaining: Callable[[], int], verdicts: Future[dict[str, Any]] | None) -> Work:
@@ -312,7 +312,7 @@ def _process(work: Work, remaining: Callable[[], int], verdicts: Future[dict[str
     started = time.monotonic()
     try:
         work.outcome, work.reason = process_object(work, remaining, verdicts)
-    except Exception as error:  # noqa: BLE001 - none may escape: it would fail the whole batch, and may quote the file
+    except Exception as error:  # noqa: BLE001 - one that escapes would fail the whole batch, and might quote the file
         work.outcome, work.reason = "failed", _reason(error)
     work.milliseconds = round((time.monotonic() - started) * 1000)
     return work
@@ -342,7 +342,7 @@ def _log(work: Work) -> None:
 
 
 def _count(done: Iterable[Work]) -> None:
-    """Emit the metrics of objects by service, those of rejected objects by service and reason code as well."""
+    """Emit the objects' metrics by service, and those of rejected objects also by service and reason code."""
     by_reason = defaultdict(list)
     for work in done:
         if work.outcome != "skipped":
@@ -373,8 +373,8 @@ def process_object(
 
     The last step checks that the version just processed is still the newest one, and starts over if it is not. Whoever
     writes last also checks last: no order of events, repeated or concurrent, leaves an older version's result behind.
-    remaining: returns the milliseconds that are left; verdicts: existing verdicts, if they were asked for already.
-    Returns processed, rejected or gone, and why it is rejected. Raises Failure, ClientError, BotoCoreError.
+    remaining: returns the milliseconds that are left; verdicts: existing verdicts, if already requested.
+    Returns processed, rejected or gone, and why if rejected. Raises Failure, ClientError, BotoCoreError.
     """
     if work.bucket in (PROCESSED_BUCKET, REJECTED_BUCKET):
         raise Failure("not_the_raw_bucket")
@@ -403,7 +403,7 @@ def process_object(
 
 
 def _process_newest(work: Work, remaining: Callable[[], int]) -> tuple[str, Rejected | None]:
-    """Publish the result of the newest raw version, if it has one. Returns processed, rejected and why, or gone."""
+    """Publish the result of the newest raw version, if it has one. Returns processed, gone, or rejected and why."""
     work.version_id, work.etag = NO_VERSION
     work.records = work.bytes_in = work.bytes_out = 0
     try:
@@ -433,7 +433,7 @@ def _copy_in_turn(work: Work, download: Download, remaining: Callable[[], int]) 
     except TimeoutError:
         if copy.cancel():
             raise Failure("out_of_time") from None
-        copy.result()  # it has begun, and stops by itself
+        copy.result()  # already running; it stops by itself
 
 
 def _copy(work: Work, pieces: Generator[bytes]) -> None:
@@ -450,7 +450,7 @@ def _copy(work: Work, pieces: Generator[bytes]) -> None:
 
 
 def _verdicts(keys: list[str]) -> dict[str, Any]:
-    """Return S3's headers of the verdicts on keys, by key. Verdicts are rare: one listing rules most of them out."""
+    """Return S3's headers of the verdicts on keys, by key. Verdicts are rare: one listing rules out most keys."""
     if len(keys) == 1:
         return {keys[0]: _head(REJECTED_BUCKET, keys[0])}
     listing = s3.list_objects_v2(
@@ -481,12 +481,12 @@ def _has_result(key: str) -> bool:
 
 
 def _lineage(response: Any) -> tuple[str, str]:
-    """Return version and ETag from a response of S3, if there is one."""
+    """Return the version and the ETag in a response from S3, if there is one."""
     return (response.get("VersionId", "null"), response["ETag"].strip('"')) if response else NO_VERSION
 
 
 def _source(verdict: Any) -> tuple[str, str]:
-    """Return version and ETag of the rejected version, given the headers of its verdict, if there is one."""
+    """Return the version ID and the ETag of the rejected version from its verdict's headers, if there is one."""
     metadata = verdict["Metadata"] if verdict else {}
     return metadata.get("source-version-id", ""), metadata.get("source-etag", "")
 
@@ -539,7 +539,7 @@ class Download:
             self._abandoned = True
             for read in reads:
                 read.cancel()
-            thread.submit(lambda: self._body.close())  # by the thread, which may be in the middle of a read
+            thread.submit(lambda: self._body.close())  # in the thread, which may be in the middle of a read
             thread.shutdown(wait=False)
 
     def _counted(self, data: bytes) -> bytes:
@@ -553,13 +553,13 @@ class Download:
         while True:
             try:
                 data = self._body.read(READ_BYTES)
-            except FlexibleChecksumError:  # comes with the last, empty read
+            except FlexibleChecksumError:  # raised by the last, empty read
                 if self._resumed_midway:
                     return b""  # the checksum of the whole object says nothing about the rest of it
                 raise Failure("checksum_mismatch") from None
             except (BotoCoreError, HTTPError, OSError):
                 if self._position == self._size:
-                    return b""  # it broke after the last byte
+                    return b""  # the connection broke after the last byte
                 if self._abandoned or self._futile_resumes == MAX_RESUMES:
                     raise
                 self._resume()
@@ -623,7 +623,7 @@ class Framer:
         self._decoders = _decoders()
 
     def batches(self) -> Iterator[list[Record]]:
-        """Yield the records, none of them in empty batches. Raises Rejected, and whatever reading a piece raises."""
+        """Yield the records in batches, none of them empty. Raises Rejected, and whatever reading a piece raises."""
         self._open()
         while not self.closed:
             batch, end = (self._wanted <= BATCH_BYTES and self._decode_batch()) or self._decode_one()
@@ -673,9 +673,9 @@ class Framer:
 
         Where does the last whole record in the window end? To know that, one has to parse everything before it, and
         that is the decoder's work. So guess first: cut the window at a comma that looks like a separator, by
-        overwriting it with a closing bracket. If what precedes is decoded as an array, the guess was right. It fails
-        where a record has no end in the window, or holds an array of objects that look like records: the cut is then
-        inside that record. But the decoder has kept the records before it, and a second pass finds where these end.
+        overwriting it with a closing bracket. If what precedes is decoded as an array, the guess was right. It is
+        wrong if a record does not end in the window, or holds an array of objects that look like records: the cut is
+        then inside that record. But the decoder has kept the records before it, and a second pass finds their end.
         """
         window, limit = self._window, self._fill(BATCH_BYTES)
         is_rest = self._complete and limit == len(window)
@@ -731,7 +731,7 @@ class Framer:
             self._want_twice(size)
 
     def _want_twice(self, size: int) -> None:
-        """Want twice that size next, so that decoding a record repeatedly while it arrives takes linear time."""
+        """Ask for twice that size next, so that decoding a record repeatedly while it arrives takes linear time."""
         self._wanted = min(max(2 * size, BATCH_BYTES), MAX_RECORD_BYTES + 2 + len(_PADDING))
 
     def _end(self, following: int, count: int) -> int:
@@ -752,8 +752,8 @@ def _before_number(window: bytearray, limit: int) -> int:
 def _likely_separator(window: bytearray, limit: int) -> int:
     """Return the position of a comma near the limit that most likely separates two records, 0 if there is none.
 
-    Commas between the objects of an array inside a record look alike, but there more arrays are open. So of the commas
-    with the fewest open arrays this is the last one.
+    Commas between the objects of an array inside a record look the same, but with more arrays open. So this is the last
+    of the commas with the fewest open arrays.
     """
     commas: list[int] = []
     for tail in (2048, 65536):
@@ -778,7 +778,7 @@ _FIELD = re.compile(r"(required) field `(\w+)`|`\$\.(\w+)`")
 
 
 class _Decoders:
-    """Decoders for one file at a time that, when they fail, leave the records before the fault, or where these end."""
+    """Decoders for one file at a time. When they fail, they still give the records before the fault, or their end."""
 
     def __init__(self) -> None:
         self._kept: list[Record] = []
@@ -834,7 +834,7 @@ class _Decoders:
             yield
 
 
-_idle_decoders: list[_Decoders] = []  # of files that were framed to the end; nothing of them is left in these
+_idle_decoders: list[_Decoders] = []  # kept from files that were framed to the end; nothing of a file is left in them
 
 
 def _decoders() -> _Decoders:
@@ -871,7 +871,7 @@ def cut_down(batch: list[Record]) -> bytes:
 
 
 class Upload:
-    """A result in the making. It becomes visible when `finish` returns, whole, and never before."""
+    """A result being written. It becomes visible as a whole when `finish` returns, and never before."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -901,7 +901,7 @@ class Upload:
             )
         else:
             headers = work.headers()
-            headers["Metadata"]["record-count"] = str(work.records)  # a multipart upload begins with its metadata
+            headers["Metadata"]["record-count"] = str(work.records)  # multipart uploads get their metadata first
             _put(PROCESSED_BUCKET, work.key, bytes(self._buffer), headers)
 
     def abort(self) -> None:
@@ -958,8 +958,8 @@ def _put(bucket: str, key: str, body: bytes, headers: dict[str, Any]) -> None:
 
 
 def _checksum(body: bytes) -> str:
-    """Return the checksum with which S3 refuses a body that was damaged on the way."""
+    """Return the checksum that makes S3 refuse a body that was damaged in transit."""
     return b64encode(zlib.crc32(body).to_bytes(4)).decode()
 
 
-gc.freeze()  # nothing that is loaded by now needs to be looked at for garbage
+gc.freeze()  # exempt everything loaded so far from garbage collection

@@ -42,7 +42,7 @@ variable "saved_queries" {
 }
 
 variable "request_metrics" {
-  description = "Whether S3 counts the raw bucket's requests. Without that, no alarm notices uploads that start nothing. The local AWS cannot count them."
+  description = "Whether S3 counts the raw bucket's requests. If not, no alarm notices uploads that do not start the function. The local AWS cannot count them."
   type        = bool
   default     = true
   nullable    = false
@@ -68,7 +68,7 @@ variable "environments" {
     maximum_concurrency = optional(number, 10)
     # Most files that one invocation takes from the queue, 1 to 10; all must be processed within timeout_seconds.
     batch_size = optional(number, 10)
-    # Longest time in seconds that the queue gathers messages before it invokes the function, 0 to 300.
+    # Longest time in seconds for which messages are gathered before the function is invoked, 0 to 300.
     batching_window_seconds = optional(number, 0)
     # Days for which the function's log is kept: one of the periods that CloudWatch Logs offers.
     log_retention_days = optional(number, 14)

@@ -14,7 +14,7 @@ locals {
   roles = merge([for name in local.deployed : {
     for role in ["plan", "apply"] : "${name}-${role}" => { environment = name, role = role }
   }]...)
-  # Jobs of one GitHub environment, so that its protection rules apply: NAME applies, NAME-plan plans.
+  # Each role is for jobs of one GitHub environment, whose protection rules apply: NAME applies, NAME-plan plans.
   subjects = { for key, role in local.roles : key => [
     for prefix in local.repositories : "${prefix}:environment:${role.environment}${role.role == "plan" ? "-plan" : ""}"
   ] }

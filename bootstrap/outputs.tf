@@ -5,7 +5,7 @@ output "state_bucket_name" {
 
 output "github_roles" {
   description = "For each environment: the ARNs of the roles that GitHub's workflows plan and apply with, for GitHub's variables; the token subjects that may assume each; and the name of the permissions boundary for env/<environment>.tfvars. Empty without a repository."
-  # Built from names: an import, as after a deploy that was killed, evaluates outputs before all resources are in the
+  # Built from names: an import, for example after a killed deploy, evaluates outputs before all resources are in the
   # state.
   value = { for name in local.deployed : name => {
     plan_role_arn        = "arn:${local.partition}:iam::${local.account}:role/${var.project_name}-github-${name}-plan"

@@ -1,5 +1,6 @@
 # Managed policies for people who upload, read and erase, to be attached to their roles. They are here and not in the
-# pipelines, because whoever can change a policy can give its holders every permission, so GitHub's roles must not.
+# pipelines, because GitHub's roles must not change them: whoever can change a policy can give its holders every
+# permission.
 
 locals {
   key_prefixes = { for name in var.environments : name => lookup(var.key_prefixes, name, "") }

@@ -1,10 +1,10 @@
-# What the roles may do, as tables; those of people are in people.tf. Each row is one purpose: its actions, its
-# resources and its conditions (operator, key, values). A row for "*" says why.
+# The permissions of the roles, as tables; those of people are in people.tf. Each row has one purpose, with its actions,
+# resources and conditions (operator, key, values). A row for "*" says why.
 
 locals {
   statements = { for name, arn in local.arns : name => {
 
-    # What a plan reads: configuration, and of objects only the state; no log line and no message. The key is used only
+    # A plan reads configuration and, of all objects, only the state; no log line and no message. It uses the key only
     # to let Lambda show the function's environment variables, which are names of this project's resources.
     read = [
       { sid = "ReadState", actions = ["s3:GetObject"], resources = [arn.state] },
@@ -83,7 +83,7 @@ locals {
         "kms:CreateAlias", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:TagResource", "kms:UntagResource",
         "kms:UpdateAlias", "kms:UpdateKeyDescription",
       ] },
-      # Never a policy that locks everybody out, which would be as final as a deletion.
+      # But no policy that locks everybody out, which would be as final as a deletion.
       { sid = "SetKeyPolicy", actions = ["kms:PutKeyPolicy"], resources = [local.keys], conditions = concat(local.own[name], [
         ["BoolIfExists", "kms:BypassPolicyLockoutSafetyCheck", "false"],
       ]) },
@@ -151,8 +151,8 @@ locals {
     # identified by them.
     network = [
       { sid = "CreateNetwork", actions = ["ec2:CreateVpc"], resources = [local.networked.vpc], conditions = local.new[name] },
-      # Each on its own kind: an endpoint also asks for the route table that it goes into, which must be this
-      # environment's.
+      # Each for its own resource type: to create an endpoint, the call must also be allowed on its route table, which
+      # must be this environment's.
       { sid = "CreateRouteTable", actions = ["ec2:CreateRouteTable"], resources = [local.networked.route-table], conditions = local.new[name] },
       { sid = "CreateSecurityGroup", actions = ["ec2:CreateSecurityGroup"], resources = [local.networked.security-group], conditions = local.new[name] },
       { sid = "CreateSubnet", actions = ["ec2:CreateSubnet"], resources = [local.networked.subnet], conditions = local.new[name] },
@@ -178,7 +178,7 @@ locals {
     ]
 
     # The function's permissions boundary: the most that its role can do, whatever policy a deploy gives it. Without it,
-    # anyone who deploys could let the function use every permission of the account. As in modules/iam.
+    # anyone who deploys could let the function use every permission of the account. It mirrors modules/iam.
     boundary = [
       { sid = "Read", actions = ["s3:GetObject", "s3:GetObjectVersion"], resources = ["${local.buckets[name].raw-data}/*"] },
       { sid = "List", actions = ["s3:ListBucket"], resources = [for role in ["raw-data", "processed-data", "rejected"] : local.buckets[name][role]] },

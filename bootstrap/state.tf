@@ -97,7 +97,7 @@ resource "aws_s3_bucket_policy" "state" {
   depends_on = [aws_s3_bucket_public_access_block.state, aws_s3_bucket_ownership_controls.state]
 }
 
-# What nobody may do, whatever IAM allows.
+# Denied to everybody, whatever IAM allows.
 data "aws_iam_policy_document" "state" {
   dynamic "statement" {
     for_each = {
@@ -126,8 +126,8 @@ data "aws_iam_policy_document" "state" {
   }
 }
 
-# Created last: it shows deploy.sh in the state that bootstrap has completed. An output would not do, because an import
-# after a bootstrap that was killed writes outputs as well.
+# Created last: once it is in the state, deploy.sh knows that bootstrap has completed. An output would not do, because
+# an import after a killed bootstrap writes outputs as well.
 resource "terraform_data" "complete" {
   depends_on = [
     aws_s3_bucket_lifecycle_configuration.state, aws_s3_bucket_policy.state,

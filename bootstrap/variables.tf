@@ -46,7 +46,7 @@ variable "environments" {
 }
 
 variable "disposable_environments" {
-  description = "Names of the environments whose data and key GitHub may delete, which destroying them needs. GitHub can deploy others but not destroy them."
+  description = "Names of the environments whose data and key GitHub may delete, which destroying them requires. GitHub can deploy others but not destroy them."
   type        = set(string)
   default     = ["dev"]
   nullable    = false
@@ -81,8 +81,8 @@ variable "github" {
     subject_prefixes = optional(list(string))
     # Branch that may be deployed.
     branch = optional(string, "main")
-    # Whether to create the OIDC provider token.actions.githubusercontent.com. An account can have only one: false if it
-    # exists.
+    # Whether to create the OIDC provider token.actions.githubusercontent.com. An account can have only one: use false
+    # if it exists.
     create_oidc_provider = optional(bool, true)
   })
   default = null

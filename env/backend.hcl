@@ -1,4 +1,4 @@
-# Where the state of dev lives: in the account's state bucket, <project>-tfstate-<account>-<region>, which deploy.sh names.
+# The state of dev is in the account's state bucket, <project>-tfstate-<account>-<region>, whose name deploy.sh passes.
 key          = "dev/terraform.tfstate"
 region       = "us-east-1"
 encrypt      = true

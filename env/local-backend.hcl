@@ -1,4 +1,4 @@
-# Where the state of ./deploy.sh local lives: in the local AWS.
+# The state of ./deploy.sh local is in the local AWS.
 key          = "dev/terraform.tfstate"
 region       = "us-east-1"
 encrypt      = true

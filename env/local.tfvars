@@ -2,6 +2,6 @@
 environments = {
   dev = { account_id = "000000000000" }
 }
-# The local AWS has neither; asked to delete request metrics, it deletes the bucket.
+# The local AWS supports neither; when told to delete request metrics, it deletes the bucket.
 saved_queries   = false
 request_metrics = false

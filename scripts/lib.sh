@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What deploy.sh and tests/run.sh share. Sourced in the repository's top folder. Works with bash 3.2, which macOS has.
+# Shared by deploy.sh and tests/run.sh, which source it in the repository's top folder. Works with macOS's bash 3.2.
 
 # fail MESSAGE: one line with cause and remedy, then exit.
 fail() {
@@ -22,5 +22,5 @@ find_python() {
   fail "Python 3.12 is needed, found ${found}. Get it from https://www.python.org/downloads/ or your package manager."
 }
 
-# python_env FOLDER REQUIREMENTS: a virtual environment with the packages that a file pins.
+# python_env FOLDER REQUIREMENTS: make a virtual environment with the packages that a file pins.
 python_env() { cmp -s "$2" "$1/installed.txt" || "$PYTHON" scripts/python_env.py "$1" "$2"; }

@@ -29,7 +29,7 @@ OWN_SETTINGS = {
 
 
 def pip_environment() -> dict[str, str]:
-    """Return the environment of a call of pip: of the user's settings those that are about the index, and our own."""
+    """Return the environment to run pip in: of the user's pip settings only those for the index, and our own."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -49,7 +49,7 @@ def make(folder: Path, requirements: Path) -> None:
     """
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two concurrent first runs: the second finds what the first has made
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two concurrent first runs, the second finds what the first has made
         _make(folder, requirements)
 
 
@@ -60,7 +60,7 @@ def _make(folder: Path, requirements: Path) -> None:
         return
     print(f"Installing {requirements} into {folder}", file=sys.stderr)
     if is_new:
-        # Of an installation that was interrupted nothing stays. Other environments may lie in a folder below.
+        # Clear what an interrupted installation left, and only then: other environments may be in subfolders.
         clear = ["--clear"] if python.exists() else []
         made = _run(sys.executable, "-m", "venv", *clear, str(folder))
         if made.returncode:

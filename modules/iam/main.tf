@@ -168,7 +168,7 @@ data "aws_iam_policy_document" "network" {
   }
 
   statement {
-    # Lambda makes those calls from outside the function. Calls by the function's code carry the function's ARN.
+    # Lambda makes the calls above from outside the function. Calls by the function's code carry the function's ARN.
     sid       = "NotFromTheCode"
     effect    = "Deny"
     actions   = ["ec2:*"]

@@ -6,7 +6,7 @@ locals {
   service        = { service = var.watched.function_name }
   requests       = { BucketName = var.watched.raw_bucket, FilterId = local.request_filter }
 
-  # The handler stops by itself 10 seconds before its time is up, so nothing takes much longer than that.
+  # The handler stops by itself 10 seconds before its timeout, so no invocation runs much beyond that point.
   slow_seconds = min(0.8 * var.watched.timeout_seconds, var.watched.timeout_seconds - 12)
 
   # A failed message returns after the visibility timeout. The period is longer than that, so repeated failures keep one
@@ -15,7 +15,7 @@ locals {
   retries     = "in direct mode twice within minutes, in queue mode four times, ${ceil(var.watched.redelivery_seconds / 60)} minutes apart"
 
   # Each description says what happened, its impact and the first command, for whoever is woken by it. The command names
-  # the environment: without it, it would act on dev. The section of the runbook has the rest.
+  # the environment: otherwise it would act on dev. The alarm's section in the runbook has the rest.
   alarms = {
     function-errors = {
       namespace   = "AWS/Lambda"
@@ -138,7 +138,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.above
   evaluation_periods  = 1
-  treat_missing_data  = lookup(each.value, "missing", "notBreaching") # no uploads, no figures, no trouble
+  treat_missing_data  = lookup(each.value, "missing", "notBreaching") # no data only means no uploads
   alarm_actions       = [module.alarms.arn]
   ok_actions          = [module.alarms.arn]
   tags                = var.tags
@@ -165,13 +165,13 @@ resource "aws_cloudwatch_metric_alarm" "nothing_processed" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   evaluation_periods  = 3
-  treat_missing_data  = "ignore" # nothing has come out yet, and nothing else was uploaded
+  treat_missing_data  = "ignore" # no outcome yet, and no other upload
   alarm_actions       = [module.alarms.arn]
   ok_actions          = [module.alarms.arn]
   tags                = var.tags
 
-  # 0 when something came out, else 1 when something was uploaded. In a period in which nothing happened it stays as it
-  # was. So one upload is enough, and an outcome that falls into the next period ends it.
+  # 0 if any file had an outcome, else 1 if any was uploaded; a period with neither repeats the previous value. So one
+  # upload is enough to raise the alarm, and an outcome in the next period ends it.
   metric_query {
     id          = "stuck"
     label       = "Uploads without any outcome"

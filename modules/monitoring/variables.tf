@@ -80,7 +80,7 @@ variable "saved_queries" {
 }
 
 variable "request_metrics" {
-  description = "Whether S3 counts the raw bucket's requests. Without that, no alarm notices uploads that start nothing."
+  description = "Whether S3 counts the raw bucket's requests. If not, no alarm notices uploads that do not start the function."
   type        = bool
   nullable    = false
 }

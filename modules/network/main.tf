@@ -113,7 +113,7 @@ resource "aws_vpc_security_group_egress_rule" "s3" {
   }
 }
 
-# AWS creates it with rules that allow everything. Terraform adopts it and removes them.
+# AWS creates this group with rules that allow everything. Terraform adopts the group and removes the rules.
 resource "aws_default_security_group" "this" {
   vpc_id  = aws_vpc.this.id
   ingress = []

@@ -88,8 +88,8 @@ module "bucket" {
   tags             = local.tags
 }
 
-# In both modes, so that switching the mode only changes where S3 sends its notifications, and messages that are still
-# in the queue are processed all the same.
+# In both modes, so that switching the mode only changes where S3 sends its notifications, and messages still in the
+# queue are processed.
 module "queue" {
   source = "../queue"
 

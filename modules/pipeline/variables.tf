@@ -46,13 +46,13 @@ variable "saved_queries" {
 }
 
 variable "request_metrics" {
-  description = "Whether S3 counts the raw bucket's requests. Without that, no alarm notices uploads that start nothing."
+  description = "Whether S3 counts the raw bucket's requests. If not, no alarm notices uploads that do not start the function."
   type        = bool
   nullable    = false
 }
 
 variable "settings" {
-  description = "Settings of the environment. Each means what the root module's variable environments says."
+  description = "Settings of the environment. The root module's variable environments explains each."
   type = object({
     architecture            = string
     memory_mb               = number

@@ -24,7 +24,7 @@ resource "aws_s3_bucket_policy" "this" {
   depends_on = [aws_s3_bucket_public_access_block.this, aws_s3_bucket_ownership_controls.this]
 }
 
-# What nobody may do, whatever IAM allows.
+# Denied to everybody, whatever IAM allows.
 locals {
   objects    = "${var.arn}/*"
   everything = [var.arn, local.objects]

@@ -1,1 +1,1 @@
-"""The commands of ./deploy.sh: __main__ reads the command line, one function a verb does the work."""
+"""The commands of ./deploy.sh: __main__ reads the command line, one function per verb does the work."""

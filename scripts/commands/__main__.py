@@ -1,7 +1,7 @@
 """The command line: ./deploy.sh VERB [ENV] [OPTION...].
 
-Exit codes: 0, it is done and all is well; 1, it is not, or a command was refused; 2, the command line is wrong;
-128 and the signal's number, after a signal.
+Exit codes: 0, all is done and well; 1, something is not, or the command was refused; 2, the command line is wrong;
+128 plus the signal's number, after a signal.
 
 Nothing heavy is imported until a verb needs it, so help and refusals answer immediately.
 """
@@ -68,7 +68,7 @@ def positive(text: str) -> float:
 
 
 def not_negative(text: str) -> float:
-    """Return a number from 0 on. Raises ArgumentTypeError."""
+    """Return a number that is not below 0. Raises ArgumentTypeError."""
     with contextlib.suppress(ValueError):
         if 0 <= (number := float(text)) < float("inf"):
             return number
@@ -76,7 +76,7 @@ def not_negative(text: str) -> float:
 
 
 def parser() -> Parser:
-    """Return what the command line may say."""
+    """Return the parser of the command line."""
     top = Parser(
         prog="./deploy.sh",
         usage="./deploy.sh [VERB] [ENV] [OPTION...]",
@@ -281,7 +281,7 @@ def parser() -> Parser:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return what a command line says. Without a verb it is a deploy. Exits where it is wrong."""
+    """Parse a command line. Without a verb it is a deploy. Exits if it is wrong."""
     top = parser()
     first = arguments[0] if arguments else ""
     if first not in top.verbs and (not arguments or first in environment.names()):
@@ -317,7 +317,7 @@ def run(arguments: list[str]) -> int:
 
 
 def on_files(work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Do the work of another verb. Returns the exit code. Raises Refused."""
+    """Do the work of a verb that needs no deployed pipeline. Returns the exit code. Raises Refused."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     from commands.operate.errors import explain
@@ -360,7 +360,7 @@ def main(arguments: list[str]) -> int:
         return 128 + stopped.number
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # somebody has read enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, sqlite3.Error) as error:  # a full disk, say
         say(f"error: {error}. Check the disk and the permissions of this folder, then run this again.")

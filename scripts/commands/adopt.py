@@ -1,7 +1,7 @@
-"""Find what a deploy that died had made and not yet noted in the state.
+"""Find the resources that a deploy created but, because it died, did not record in the state.
 
-A plan would create it under a name that is taken. Only after a deploy has died is that the deploy's own. Otherwise it
-may be somebody else's, and Terraform rightly refuses to touch it. Nothing is guessed.
+A plan would create them again under the same names, which are taken. Only after a deploy has died are they its own.
+Otherwise they may be somebody else's, and Terraform rightly refuses to touch them. Nothing is guessed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ type Values = dict[str, Any]
 
 
 def role(account: Account, planned: Values) -> str:
-    """Return the import ID of an existing role. Raises ClientError when there is none; so do the others."""
+    """Return the import ID of an existing role. Raises ClientError when there is none, as do some others."""
     return str(account.client("iam").get_role(RoleName=planned["name"])["Role"]["RoleName"])
 
 
@@ -58,7 +58,7 @@ def alias(account: Account, planned: Values) -> str:
 
 
 def permission(account: Account, planned: Values) -> str:
-    """Return the import ID of a permission to invoke an alias, empty when it is not given."""
+    """Return the import ID of a permission to invoke an alias, empty when it is not granted."""
     name, qualifier, statement = planned["function_name"], planned["qualifier"], planned["statement_id"]
     policy = json.loads(account.client("lambda").get_policy(FunctionName=name, Qualifier=qualifier)["Policy"])
     given = statement in [existing["Sid"] for existing in policy["Statement"]]
@@ -81,7 +81,7 @@ def policy(account: Account, planned: Values) -> str:
 
 
 def oidc_provider(account: Account, planned: Values) -> str:
-    """Return the import ID of a provider of identities, empty when there is none."""
+    """Return the import ID of an OIDC identity provider, empty when there is none."""
     found = account.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]
     end = f"/{planned['url'].removeprefix('https://')}"
     return next((provider["Arn"] for provider in found if provider["Arn"].endswith(end)), "")
@@ -111,13 +111,13 @@ NOT_THERE = (
 
 
 def find(account: Account, change: dict[str, Any]) -> str:
-    """Return the import ID of what a change would create; empty when it is not there, or has no name yet.
+    """Return the import ID of the resource that a change would create; empty if it does not exist or has no name yet.
 
-    Raises Refused when AWS does not say whether it is there.
+    Raises Refused when AWS does not say whether it exists.
     """
     try:
         return FINDERS[change["type"]](account, change["change"]["after"])
-    except KeyError:  # a name that the plan does not know yet, as what it belongs to is missing
+    except KeyError:  # the plan does not know the name yet, because the resource that it depends on is missing
         return ""
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error.response["Error"]["Code"] in NOT_THERE:
@@ -129,7 +129,7 @@ def find(account: Account, change: dict[str, Any]) -> str:
 
 
 def adoptable(plan: dict[str, Any], account: Account) -> Iterator[tuple[str, str]]:
-    """Yield address and import ID of what a plan would create and AWS already has. Raises Refused."""
+    """Yield the address and import ID of each resource that a plan would create but AWS already has. Raises Refused."""
     for change in plan.get("resource_changes", []):
         if change["change"]["actions"] == ["create"] and change["type"] in FINDERS and (found := find(account, change)):
             yield change["address"], found

@@ -1,4 +1,4 @@
-"""Whose account a run works in: credentials, resolved once, for the commands and for Terraform alike."""
+"""The account that a run works in: credentials, resolved once, for both the commands and Terraform."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     from commands.environment import Environment
 
 AGAIN = "then run this again."
-THREADS = 32  # calls side by side that a client has connections for
+THREADS = 32  # concurrent calls for which a client has connections
 CONNECT_SECONDS = 5
 WORK = Config(
     retries={"mode": "standard", "total_max_attempts": 8},
     max_pool_connections=THREADS,
     connect_timeout=CONNECT_SECONDS,
 )
-# Somebody waits for this: without a network, 8 attempts take 40 seconds.
+# Fewer attempts, because somebody is waiting: without a network, 8 take 40 seconds.
 SIGN_IN = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=CONNECT_SECONDS)
-# Settings that say how to reach AWS rather than as whom, and the variables of the same meaning. Endpoints are more.
+# Settings for how to reach AWS, not as whom, and the equivalent variables. _reach adds the endpoints.
 REACH = {
     "ca_bundle": "AWS_CA_BUNDLE",
     "use_fips_endpoint": "AWS_USE_FIPS_ENDPOINT",
@@ -60,8 +60,8 @@ REACH = {
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 UNKNOWN_CALLER = {"InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException"}
 
-# Keys of `aws login` live for 15 minutes, and botocore renews them in the last 5. Terraform cannot renew those that it
-# was started with, so it should get them with most of their time left.
+# Keys of `aws login` are valid for 15 minutes, and botocore renews them in the last 5. Terraform cannot renew the keys
+# that it was started with, so it should get them with most of their time left.
 LoginCredentialFetcher._REFRESH_THRESHOLD = 12 * 60  # type: ignore[attr-defined,unused-ignore]
 
 
@@ -85,10 +85,10 @@ class Account:
         return self._clients[service]
 
     def environment(self) -> dict[str, str]:
-        """Return what another program needs to call AWS as this account, and as nobody else: environment variables.
+        """Return the environment variables with which another program calls AWS as this account, and as nobody else.
 
-        Profiles are not handed on, as the program could read them in another way. The keys are those of this moment:
-        temporary ones that are about to expire are renewed first. Raises Refused when that is not possible.
+        Profiles are not passed on, because the program could read them differently. The keys are the current ones:
+        temporary keys that are about to expire are renewed first. Raises Refused when that is not possible.
         """
         try:
             found: Any = self._session.get_credentials()
@@ -121,7 +121,7 @@ def _reach(session: Any) -> dict[str, str]:
     if not session.get_config_variable("ignore_configured_endpoint_urls"):
         profile = session.get_scoped_config()
         services = session.full_config.get("services", {}).get(profile.get("services"), {})
-        if not os.environ.get("AWS_ENDPOINT_URL"):  # which beats all that the profile says
+        if not os.environ.get("AWS_ENDPOINT_URL"):  # which overrides everything in the profile
             found["AWS_ENDPOINT_URL"] = profile.get("endpoint_url")
             for service, settings in services.items():
                 found[f"AWS_ENDPOINT_URL_{service.upper()}"] = dict(settings).get("endpoint_url")
@@ -132,14 +132,14 @@ def _reach(session: Any) -> dict[str, str]:
 def connect(environment: Environment) -> Account:
     """Return the account of the caller. Raises Refused when there is none, or it is not the environment's."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        if re.search(r"\s", os.environ.get(name, "")):  # which would end up in an error message, in a header
+        if re.search(r"\s", os.environ.get(name, "")):  # an error about the request header would quote it
             raise Refused(f"{name} has white space in it. Set it again without, {AGAIN}")
     try:
         session = _sign_in(environment.region)
         caller = session.client("sts", config=SIGN_IN).get_caller_identity()
     except Refused:
         raise
-    except Exception as error:  # noqa: BLE001 - of every kind: processes, files and networks stand behind a profile
+    except Exception as error:  # noqa: BLE001 - of any kind: a profile may involve processes, files and networks
         raise Refused(explain(error)) from None
     account = str(caller["Account"])
     if environment.accounts - {account}:
@@ -161,7 +161,7 @@ def _sign_in(region: str) -> boto3.Session:
     chain = core.get_component("credential_provider")
     assume_role: Any = chain.get_provider("assume-role")
     assume_role._prompter = _ask_for_mfa_code
-    # As the AWS CLI does: a code is asked for once, and what it gave serves until it expires.
+    # As the AWS CLI does: ask for a code once, and use the resulting credentials until they expire.
     assume_role.cache = JSONFileCache(str(Path.home() / ".aws/cli/cache"))
     here = botocore.session.get_session()
     here.register_component("credential_provider", chain)
@@ -182,7 +182,7 @@ def _ask_for_mfa_code(prompt: str) -> str:
         code = getpass.getpass(prompt).strip()
     except EOFError:
         code = ""
-    if not re.fullmatch("[0-9]{6}", code):  # botocore would complain of a parameter
+    if not re.fullmatch("[0-9]{6}", code):  # botocore would report an invalid parameter
         raise Refused("an MFA code has six digits. Run this again.")
     return code
 
@@ -246,7 +246,7 @@ def explain(error: Exception) -> str:
 
 
 def _explain_unknown_profile(name: str) -> str:
-    # The one that botocore looks at first, unlike what its documentation says.
+    # The one that botocore looks at first, contrary to its documentation.
     variable = "AWS_DEFAULT_PROFILE" if "AWS_DEFAULT_PROFILE" in os.environ else "AWS_PROFILE"
     if not name:
         return f"{variable} is empty, and there is no AWS profile without a name. Unset it, {AGAIN}"
@@ -308,7 +308,7 @@ def _explain_answer(error: ClientError, profile: str, settings: Mapping[str, Any
 
 
 def _profiles() -> dict[str, Mapping[str, Any]]:
-    """Return the profile in force, and those that it takes its credentials from, one from the other."""
+    """Return the active profile, and the chain of profiles that it takes its credentials from."""
     core = botocore.session.get_session()
     name, known = core.profile or "default", core.full_config["profiles"]
     found: dict[str, Mapping[str, Any]] = {name: known.get(name, {})}

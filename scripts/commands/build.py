@@ -23,9 +23,9 @@ from commands.terminal import Refused, say
 
 REQUIREMENTS = ROOT / "layers" / "requirements.txt"
 PIP_PLATFORMS = {"x86_64": "manylinux2014_x86_64", "arm64": "manylinux2014_aarch64"}
-# What pip notes about its own run, and its launchers: of no use in Lambda, and not the same on every machine.
+# pip's records of its own run. Like its launchers, they are useless in Lambda and differ between machines.
 PIP_NOTES = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the zip format knows
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the zip format allows
 ZIP_MODE = 0o100644 << 16
 
 
@@ -80,14 +80,14 @@ def build_function(output: Path) -> Path:
     package = output / "function.zip"
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "lambda_function.py", folder)
-        # Checked: code that someone edits in the Lambda console must win over the bytecode.
+        # Checked, because code edited in the Lambda console must take precedence over the bytecode.
         add_bytecode(Path(folder), "/var/task", py_compile.PycInvalidationMode.CHECKED_HASH)
         write_zip(Path(folder), package)
     return package
 
 
 def build_layer(output: Path, architecture: str, *, for_this_machine: bool) -> Path:
-    """Build layer-<architecture>.zip from layers/requirements.txt, unless it stands already; return it."""
+    """Build layer-<architecture>.zip from layers/requirements.txt, unless it is up to date; return it."""
     package = output / f"layer-{architecture}.zip"
     inputs = [REQUIREMENTS.read_bytes(), Path(__file__).read_bytes(), sys.version.encode(), bytes([for_this_machine])]
     made_from = hashlib.sha256(b"".join(inputs)).hexdigest()
@@ -111,9 +111,9 @@ def build(
     for_this_machine: bool = False,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Build the packages, and report each with its size and SHA-256. for_this_machine: that run here, not in Lambda.
+    """Build the packages, and report each with its size and SHA-256. Raises Refused.
 
-    Raises Refused.
+    for_this_machine: whether they are to run here, not in Lambda.
     """
     packages = [build_function(output)]
     packages += [build_layer(output, each, for_this_machine=for_this_machine) for each in architectures]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 IGNORED = "its name does not end in .json, so the pipeline would leave it alone"
-LOOKS_LIKE = {  # what a file that is no JSON array in UTF-8 begins with
+LOOKS_LIKE = {  # the first bytes of files that are not JSON arrays in UTF-8
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
     b"[\x00": "UTF-16",
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the handler says of a file: nothing as the reason when it is accepted."""
+    """The handler's answer about a file. reason: empty if it is accepted."""
 
     records: int
     reason: str = ""
@@ -71,10 +71,10 @@ class Verdict(NamedTuple):
 
 
 class Text:
-    """Tells the line and column of a byte in a file that is read once, and keeps only what may still be asked about.
+    """Finds the line and column of a byte in a file that is read once, and keeps only what may still be needed.
 
     Lines end with a line feed, a carriage return, or both. Columns are characters, not counting a byte order mark;
-    bytes that are not UTF-8 count as what an editor shows in their place, a replacement character.
+    bytes that are not UTF-8 count as the replacement character that an editor shows in their place.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Text:
         if first:
             data = data.removeprefix(codecs.BOM_UTF8)
         if self._after_return:
-            data = data.removeprefix(b"\n")  # the other half of a line end that is counted
+            data = data.removeprefix(b"\n")  # the second half of a line end already counted
         self._line += data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
         if start := max(data.rfind(b"\n"), data.rfind(b"\r")) + 1:
             self._decoder.reset()
@@ -128,7 +128,7 @@ def check(files: Sequence[str]) -> int:
     for name in files:
         shown = printable(name) or '""'
         try:
-            with open(name, "rb") as file:  # noqa: PTH123 - a Path takes an empty name for a folder
+            with open(name, "rb") as file:  # noqa: PTH123 - Path treats an empty name as a folder
                 verdict = judge(code, file)
                 regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         except OSError as error:
@@ -138,7 +138,7 @@ def check(files: Sequence[str]) -> int:
             print(f"error: {shown} {remedy}", file=sys.stderr)
             failed = True
             continue
-        except Exception as error:  # noqa: BLE001 - the message of another's exception may quote the file
+        except Exception as error:  # noqa: BLE001 - the message of a foreign exception may quote the file
             print(f"error: {shown} cannot be checked: {code._reason(error)}. Report it.", file=sys.stderr)
             failed = True
             continue
@@ -175,7 +175,7 @@ def judge(code: Any, file: BinaryIO) -> Verdict:
 
 
 def looks_like(head: bytes, reason: str) -> str:
-    """Return what a file is by its first bytes, if it is no JSON array in UTF-8."""
+    """Return what a file looks like from its first bytes, if it is not a JSON array in UTF-8."""
     if reason.partition(" ")[0] not in ("not_an_array", "malformed"):
         return ""
     head = head.removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")
@@ -183,9 +183,9 @@ def looks_like(head: bytes, reason: str) -> str:
 
 
 def fault(framer: Any, reason: str) -> int | None:
-    """Return where in the framer's window the fault is that it has found, None if that is no help.
+    """Return where in its window the framer has found the fault, None if that is no help.
 
-    It is the exact place of what is not JSON, not UTF-8 or too much. Else it is where the record begins.
+    For text that is not JSON or not UTF-8, and for trailing data, it is exact. Otherwise it is where the record begins.
     """
     window, decoders = framer._window, framer._decoders
     kind, record = reason.partition(" ")[0], re.search(r" record=(\d+)", reason)
@@ -196,7 +196,7 @@ def fault(framer: Any, reason: str) -> int | None:
         start = len(codecs.BOM_UTF8) * window.startswith(codecs.BOM_UTF8)
     elif not record:
         start = 0  # of what follows the array
-    else:  # The window begins with an array. As a rule the record is its first element, else those before are sound.
+    else:  # The window begins with an array. Usually the record is its first element, else those before are valid.
         before = int(record[1]) - framer.records
         start = 1 + (decoders.end_of(before, window[:]) if before else 0)
         if kind == "malformed":
@@ -221,17 +221,17 @@ def not_json(decoders: Any, window: bytearray, start: int) -> int | None:
         return None
     what, at = told[1], start + int(told[2])
     if what == "trailing characters":
-        return at - 1  # of these the decoder tells the byte after
+        return at - 1  # for these, the decoder reports the byte after
     if "escape" in what or "surrogate" in what:
         return window.rfind(b"\\u" if "unicode" in what else b"\\", start, at)
     return at
 
 
 def not_utf8(decoders: Any, window: bytearray, start: int) -> int | None:
-    """Return the first byte that is not UTF-8 in a text that the decoder reads; in other texts there may be more.
+    """Return the first byte that is not UTF-8 in a string that the decoder reads; other strings may have more of them.
 
-    The decoder does not tell. But it looks at a text when it has found its end: that is the end of the shortest
-    beginning of the record that it refuses for this.
+    The decoder does not report it. But it checks a string once it has found its end, which is the end of the shortest
+    prefix of the record that it refuses for this reason.
     """
     view = memoryview(window)
     low, high = start, len(window)

@@ -35,16 +35,16 @@ class Run:
     unlock: str = ""  # the command that releases a lock, if it is not the verb of that name
     packages: Path = PACKAGES
     log: Path | None = None
-    provider: str = ""  # where one runs that Terraform attaches to, if it is not to start its own
+    provider: str = ""  # how Terraform attaches to a running one, if it is not to start its own
 
     @classmethod
     def on(cls, options: argparse.Namespace, *, deployed: bool = True) -> Run:
-        """Resolve the rest. Raises Refused, with `deployed` also when the account has no states."""
+        """Resolve the rest. Raises Refused; with `deployed`, also when the account has no state bucket."""
         environment: Environment = options.environment
         check_version()
         keep_others_out()
         run = cls(environment, aws.connect(environment), options.verb)
-        # In any case: nothing is done in a bucket of this name that is somebody else's.
+        # Checked in any case: nothing is done in a bucket of this name that belongs to somebody else.
         if not state.has_bucket(environment, run.account) and deployed:
             raise state.never_deployed(environment, run.account)
         return run
@@ -121,7 +121,7 @@ _locks: list[int] = []  # held until this process ends
 
 
 def keep_others_out() -> None:
-    """Raise Refused while another command works in this checkout: one would plan on the state of the other."""
+    """Raise Refused while another command works in this checkout: one would plan against the other's state."""
     if _locks:
         return
     data_dir().mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def keep_others_out() -> None:
 
 
 def show_plan(run: Run, terraform: Terraform, *options: str) -> plan.Summary:
-    """Plan, show the plan in short, and return that. Raises Refused when Terraform planned with other settings."""
+    """Plan, show a summary, and return it. Raises Refused when Terraform planned with other settings."""
     planned = terraform.plan(*options)
     if terraform.root == BOOTSTRAP:
         resolved = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf") | run.bootstrap_variables()
@@ -153,7 +153,7 @@ def show_plan(run: Run, terraform: Terraform, *options: str) -> plan.Summary:
 
 
 def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: dict[str, Any]) -> None:
-    """Delete a saved plan and raise Refused when it was made with other values than those that were resolved."""
+    """Delete a saved plan and raise Refused when it was made with values other than those that were resolved."""
     if names := plan.other_variables(planned, resolved):
         terraform.forget_plan()
         raise Refused(
@@ -165,7 +165,7 @@ def refuse_other_plan(terraform: Terraform, planned: dict[str, Any], resolved: d
 def change(run: Run, terraform: Terraform, summary: plan.Summary, *, data_loss: bool) -> None:
     """Apply the saved plan, unless it deletes what must stay and nobody has agreed to that. Raises Refused.
 
-    If it is a plan of what had to come first, the rest is planned and applied after it.
+    If the plan has only the modules that must come first, the rest is planned and applied afterwards.
     """
     if summary.lost and not data_loss:
         for line in summary.lost:
@@ -183,7 +183,7 @@ def change(run: Run, terraform: Terraform, summary: plan.Summary, *, data_loss: 
 
 
 def finish(run: Run) -> None:
-    """Try what was deployed, and say where it is."""
+    """Smoke-test what was deployed, and show where it is."""
     for pipeline in state.pipelines(run.environment, run.account):
         smoke.test(pipeline)
         print(
@@ -210,7 +210,7 @@ def bootstrap(options: argparse.Namespace) -> int:
 
 
 def bootstrap_account(run: Run, *, data_loss: bool) -> None:
-    """Make the state bucket, bare at first, then adopt and complete it by its own module, whose state it holds too."""
+    """Make the state bucket, bare at first; its own module, whose state is in it, then imports and completes it."""
     given = read_settings(ROOT / "env/bootstrap.tfvars", BOOTSTRAP / "variables.tf")
     if twice := sorted(given.keys() & run.bootstrap_variables().keys()):
         raise Refused(
@@ -248,7 +248,7 @@ def apply(options: argparse.Namespace) -> int:
         raise Refused(f"there is no saved plan for {name}. Make one: ./deploy.sh plan {name}")
     terraform.init()
     saved = terraform.plan_of_this_state()
-    # Settings may have been edited since; what they are about may not.
+    # Settings may have been edited since the plan, but not the project, the region or the environments' names.
     here = {name: run.environment.variable(name) for name in ("project_name", "region")}
     refuse_other_plan(terraform, saved, here | {"environments": dict.fromkeys(run.environment.entries)})
     change(run, terraform, plan.summary(saved, name), data_loss=options.allow_data_loss)
@@ -267,13 +267,13 @@ def deploy(options: argparse.Namespace) -> int:
 
 
 def apply_new_plan(run: Run, *, data_loss: bool) -> None:
-    """Build, plan and apply an environment whose state bucket is there."""
+    """Build, plan and apply an environment whose state bucket exists."""
     terraform, summary = plan_to_apply(run)
     change(run, terraform, summary, data_loss=data_loss)
 
 
 def plan_anew(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
-    """Build, plan an environment whose state bucket is there, and show the plan; return that with its Terraform."""
+    """Build, plan an environment whose state bucket exists, show a summary, and return Terraform and the summary."""
     run.build()
     terraform = run.terraform()
     terraform.init()
@@ -281,10 +281,10 @@ def plan_anew(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
 
 
 def plan_to_apply(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
-    """Plan likewise, and leave a saved plan that can be applied.
+    """Do the same, and leave a saved plan that can be applied.
 
-    Where it makes a network for a function that exists, the saved plan is one of that network alone: from a plan of
-    both the provider makes too little or, if more about the function changes, an error in the middle.
+    If a network is created for an existing function, the saved plan has that network alone: with both in one plan, the
+    provider would leave the function outside or, if more of it changes, fail halfway.
     """
     terraform, summary = plan_anew(run, *options)
     if summary.first:
@@ -293,7 +293,7 @@ def plan_to_apply(run: Run, *options: str) -> tuple[Terraform, plan.Summary]:
 
 
 def drift(options: argparse.Namespace) -> int:
-    """Say whether AWS is as the code describes it. Returns 1 when it is not."""
+    """Report whether AWS has drifted from the code. Raises Refused if it has."""
     run = Run.on(options)
     terraform, summary = plan_anew(run, "-lock=false")
     terraform.forget_plan()

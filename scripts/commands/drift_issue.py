@@ -1,7 +1,7 @@
 """Keep one GitHub issue for an environment's drift: open it, update it, close it when the drift is gone.
 
-Where it goes is in GITHUB_REPOSITORY and GITHUB_API_URL, which GitHub's runners set; GITHUB_TOKEN must be allowed to
-write issues. The issue is known by title and label, not by author: only who may sort issues can set a label.
+GITHUB_REPOSITORY and GITHUB_API_URL, which GitHub's runners set, say where it goes; GITHUB_TOKEN must be allowed to
+write issues. The issue is found by title and label, not by author: only those who may triage issues can set a label.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ LONGEST_SUMMARY = 60_000  # characters; GitHub takes 65,536 in an issue
 
 
 def keep(environment: str, summary: str) -> str:
-    """Bring the issue in line with what was found; return what was done. summary: the drift, empty if there is none.
+    """Make the issue match what was found; return what was done. summary: the drift, empty if there is none.
 
-    Raises Refused when GitHub does not let it.
+    Raises Refused when GitHub does not allow it or does not answer.
     """
     repository = Repository(
         _setting("GITHUB_API_URL", "https://api.github.com"), _setting("GITHUB_REPOSITORY"), _setting("GITHUB_TOKEN")

@@ -1,8 +1,8 @@
-"""What a run works on: the files of an environment, and nothing else that Terraform would listen to.
+"""The target of a run: the files of an environment, and no other source of settings that Terraform would read.
 
 Terraform takes variables, options and a workspace from the caller's environment and from files that it finds by name.
-The commands take none of these. So that the two never work on different things, what could contradict the files of the
-environment is refused by name.
+The commands take none of these. So that both always have the same target, they name and refuse whatever could
+contradict the environment's files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from commands.terminal import Refused
 BOOTSTRAP = ROOT / "bootstrap"
 BOOTSTRAP_KEY = "bootstrap/terraform.tfstate"  # as in bootstrap/backend.tf
 BACKEND_SETTINGS = {"key", "region", "encrypt", "use_lockfile", "kms_key_id"}
-NOT_ENVIRONMENTS = ("bootstrap", "local")  # files in env/ that a deploy to AWS is not about
+NOT_ENVIRONMENTS = ("bootstrap", "local")  # files in env/ that are not environments on AWS
 # Options that may come from TF_CLI_ARGS...: they change neither what is planned nor where the state is.
 HARMLESS = ("no-color", "compact-warnings", "parallelism", "plugin-dir")
 # Files that Terraform finds by their names, and what they do.
@@ -113,7 +113,7 @@ class Environment:
 
     @property
     def region(self) -> str:
-        """The region of its resources and its state. Raises Refused when these are two."""
+        """The region of its resources and its state. Raises Refused when the two differ."""
         region, of_state = self.variable("region"), self._backend["region"]
         if region != of_state:
             raise Refused(
@@ -131,7 +131,7 @@ class Environment:
         return accounts
 
     def state_bucket(self, account: str) -> str:
-        """Return the name of the bucket that holds the state: forks and accounts do not collide."""
+        """Return the name of the bucket that holds the state, which is different for every fork and account."""
         return f"{self.project_name}-tfstate-{account}-{self.region}"
 
     def _refuse_collisions(self) -> None:
@@ -146,7 +146,7 @@ class Environment:
                 apart = apart or self.project_name != other.project_name or self.region != other.region
                 same_key, same = self.state_key == other.state_key, sorted(self.entries.keys() & other.entries.keys())
             except Refused:
-                continue  # what is wrong with the other one is said when it is worked on
+                continue  # a fault in the other one is reported when a command works on that
             if not apart and same_key:
                 raise Refused(
                     f"{self.backend_file} and {other.backend_file} name the same state, {self.state_key}. "
@@ -165,7 +165,7 @@ def backend_file(name: str) -> str:
 
 
 def names() -> list[str]:
-    """Return the environments that env/ has files of."""
+    """Return the environments that env/ has files for."""
     return sorted(path.stem for path in (ROOT / "env").glob("*.tfvars") if path.stem not in NOT_ENVIRONMENTS)
 
 
@@ -229,7 +229,7 @@ def refuse_other_sources() -> None:
 
 
 def _contradicting(options: str) -> str:
-    """Return the first of some options of Terraform that may change what is done, empty if none does."""
+    """Return the first Terraform option that may change what is done, empty if there is none."""
     try:
         words = shlex.split(options)
     except ValueError:

@@ -23,7 +23,7 @@ REMEDIES = {
     404: "Check GITHUB_REPOSITORY, and give the job the permission issues: write.",
     410: "Turn on issues in the repository's settings, or look for drift without --issue.",
 }
-# From this day on the tokens of new and of renamed repositories name owner and repository by number as well.
+# From this day on, the tokens of new and renamed repositories also name the owner and the repository by number.
 NUMBERED_SINCE = "2026-07-15"
 
 
@@ -74,7 +74,7 @@ class Repository:
                 following = re.search(r'<([^>]+)>; rel="next"', response.headers.get("Link", ""))
                 return json.load(response), following[1] if following else None
         except urllib.error.HTTPError as error:
-            error.close()  # it is the answer as well
+            error.close()  # the exception is also the response
             raise NoAnswer(f"GitHub answered {error.code} {error.reason} to {method} {url}", error.code) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             cause = getattr(error, "reason", None) or error
@@ -82,16 +82,16 @@ class Repository:
 
 
 def remedy(error: NoAnswer) -> str:
-    """Return what to do when GitHub does not let a job keep its issue."""
+    """Return what to do when GitHub does not let a job update its issue."""
     if not error.status:
         return "Check GITHUB_API_URL, or try again later."
     return REMEDIES.get(error.status, "Run it again later; https://www.githubstatus.com reports outages.")
 
 
 def check_subjects(settings: dict[str, Any], retry: str) -> None:
-    """Refuse roles that GitHub's tokens could not take on, because they name the repository in another way.
+    """Refuse roles that GitHub's tokens could not assume, because the tokens name the repository differently.
 
-    settings: github of env/bootstrap.tfvars. Where GitHub does not say how old the repository is, say what to check.
+    settings: github in env/bootstrap.tfvars. If GitHub does not say how old the repository is, say what to check.
     Raises Refused with the setting that is missing.
     """
     name = settings.get("repository")

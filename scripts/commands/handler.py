@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(who: str) -> ModuleType:
-    """Return the handler's module, whatever settings of AWS there are: nobody uses the client that it makes.
+    """Return the handler's module, whatever AWS settings there are: the client that it makes is not used.
 
     who: the command or option that needs it. Raises Refused where the handler's packages are missing.
     """

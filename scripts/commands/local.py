@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def local(options: argparse.Namespace) -> int:
-    """Deploy to the local AWS, process the sample, and stop it again, unless it is to be kept or was kept before."""
+    """Deploy to the local AWS and process the sample. Then stop it, unless it is to be kept or was already running."""
     aws, began = LocalAws(port_from_environment()), time.monotonic()
     if not options.stop:
         check_version()  # before anything is installed
@@ -64,7 +64,7 @@ def run_sample(aws: LocalAws, options: argparse.Namespace) -> None:
     options.environment = Environment.read("local")
     run = Run.on(options, deployed=False)
     run = replace(run, log=log, unlock=f"rm -r {shlex.quote(str(aws.folder))}")
-    # The emulator runs functions on this machine. Where that is not as in Lambda, Lambda's packages would not load.
+    # The emulator runs functions on this machine. If it is not like Lambda's, Lambda's packages would not load.
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         run = replace(run, packages=ROOT / ".local/build")
     state.make_bucket(run.environment, run.account)  # bare: nobody else can reach it
@@ -76,7 +76,7 @@ def run_sample(aws: LocalAws, options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def attached(run: Run) -> Iterator[Run]:
-    """Start the provider once for all that Terraform does, which would take longer to start it than to do its work."""
+    """Start the provider once for all Terraform commands: starting it for each would take longer than the work."""
     executable = provider.executable(data_dir())
     if not executable:
         run.terraform().init("Install the AWS provider")
@@ -101,7 +101,7 @@ def use(aws: LocalAws) -> None:
 
 
 def settings_for_a_shell(aws: LocalAws) -> str:
-    """Return the lines that do the same in a shell."""
+    """Return the lines that do the same as `use` in a shell."""
     foreign = sorted(name for name in os.environ if is_foreign(name) and name not in aws.environment())
     unset = [f"unset {' '.join(foreign)}"] if foreign else []
     return "\n".join(unset + [f"export {name}={shlex.quote(value)}" for name, value in aws.environment().items()])

@@ -10,17 +10,17 @@ from typing import Any
 from commands.versions import Leaving
 
 WORDS = {"create": "add", "update": "change", "delete": "destroy", "replace": "replace", "forget": "forget"}
-DATA = dict.fromkeys(("aws_s3_bucket", "aws_kms_key"), "DATA")  # what nobody can bring back
+DATA = dict.fromkeys(("aws_s3_bucket", "aws_kms_key"), "DATA")  # which nobody can bring back
 ACCESS = dict.fromkeys(("aws_iam_role", "aws_iam_openid_connect_provider"), "ACCESS")  # of GitHub, in bootstrap
 JOINS_NETWORK = "function_is_in_its_network"  # the check in modules/lambda/main.tf
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A plan in short. changes: a line for each resource and output; lost: one for each precious resource that goes.
+    """A plan in short. changes: a line for each resource and output; lost: one for each precious one that is deleted.
 
-    leaving: what has to happen while it is applied, for a network to go. first: modules that have to be there before
-    the rest can be planned. again: whether it is a plan of such modules alone.
+    leaving: what must happen during the apply before a network can be deleted. first: modules that must exist before
+    the rest can be planned. again: whether the plan has such modules alone.
     """
 
     target: str
@@ -83,14 +83,14 @@ def failed_checks(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def warnings(plan: dict[str, Any]) -> list[str]:
-    """Return what the failed checks say, which the plan shows without their text."""
+    """Return the messages of the failed checks, which the plan's output leaves out."""
     instances = [instance for check in failed_checks(plan) for instance in check["instances"]]
     problems = [problem for instance in instances for problem in instance.get("problems", [])]
     return [f"WARNING: {problem['message']}" for problem in problems]
 
 
 def other_variables(plan: dict[str, Any], resolved: dict[str, Any]) -> list[str]:
-    """Return the names of the variables that a plan has other values for than the commands resolved."""
+    """Return the names of the variables whose values in a plan differ from those that the commands resolved."""
     planned = {name: variable.get("value") for name, variable in plan.get("variables", {}).items()}
     return sorted(
         name
@@ -100,13 +100,13 @@ def other_variables(plan: dict[str, Any], resolved: dict[str, Any]) -> list[str]
 
 
 def _has_more_objects(planned: Any, resolved: Any) -> bool:
-    """Whether a map of objects, such as environments, has others than those that were resolved."""
+    """Whether a map of objects, such as environments, has other entries than the one that was resolved."""
     is_map = isinstance(planned, dict) and all(isinstance(each, dict) for each in planned.values())
     return is_map and isinstance(resolved, dict) and planned.keys() != resolved.keys()
 
 
 def _agrees(resolved: Any, planned: Any) -> bool:
-    """Whether Terraform has made a value of another one: it converts scalars, and adds defaults to objects."""
+    """Whether a planned value is the resolved one, once Terraform has converted scalars and added objects' defaults."""
     if isinstance(resolved, dict) and isinstance(planned, dict):
         return all(_agrees(value, planned.get(name)) for name, value in resolved.items())
     if isinstance(resolved, list) and isinstance(planned, list):  # which may have become a set

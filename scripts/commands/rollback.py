@@ -1,4 +1,4 @@
-"""Let uploads start an earlier version of the function, without a build."""
+"""Make uploads invoke an earlier version of the function, without a build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def rollback(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    """Go back to a version, by default the one before the live one, and try it. Returns 0. Raises Refused."""
+    """Roll back, by default to the one before the live version, and smoke-test it. Returns 0. Raises Refused."""
     move(pipeline, options.version)
     smoke.test(pipeline)
     return 0
@@ -43,7 +43,7 @@ def move(pipeline: Pipeline, wanted: str | None) -> None:
                 f"has left. Version {live} stays live. {available(made)}"
             )
         version = choose(wanted, live, made)
-        # With the revision, an alias that a deploy has moved meanwhile stays where it is.
+        # With the revision ID, an alias that a deploy has moved meanwhile is left alone.
         functions.update_alias(
             FunctionName=function, Name=alias, FunctionVersion=str(version), RevisionId=found["RevisionId"]
         )
@@ -60,12 +60,12 @@ def move(pipeline: Pipeline, wanted: str | None) -> None:
 
 
 def available(made: dict[int, str]) -> str:
-    """Return which versions there are to go to, with the time when each was made."""
+    """Return the versions that can be rolled back to, with the time when each was made."""
     return f"Available: {', '.join(f'{version} ({made[version]})' for version in sorted(made))}."
 
 
 def choose(wanted: str | None, live: int, made: dict[int, str]) -> int:
-    """Return the version to go to, of those that were made. Raises Refused, with all of them, when there is none."""
+    """Return the version to roll back to. Raises Refused, with all that are available, when there is none."""
     if wanted is None:
         if earlier := [version for version in made if version < live]:
             return max(earlier)

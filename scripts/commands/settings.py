@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ANY = "*"  # stands for every name in a map, and for every element of a list
 
-# A type as far as names go: those of an object with the shape of each, or ANY; empty for text, numbers and the like.
+# The names in a type: those of an object, each with its own shape, or ANY; empty for text, numbers and the like.
 type Shape = dict[str, "Shape"]
 
 
@@ -31,7 +31,7 @@ class Variable:
 
 def read(path: Path) -> dict[str, Any]:
     """Return what an HCL file holds. Raises Refused when there is no such file, or it is not HCL."""
-    import hcl2  # takes a fifth of a second, which no refusal of a wrong argument should wait for
+    import hcl2  # takes a fifth of a second, which the refusal of a wrong argument should not
 
     options = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False, with_comments=False)
     name = path.relative_to(ROOT)
@@ -99,7 +99,7 @@ def unknown(value: Any, known: Shape, place: str = "") -> Iterator[str]:
 
 
 def read_settings(path: Path, variables: Path) -> dict[str, Any]:
-    """Return the settings in a file, which variables.tf declares. Raises Refused when it names one that is unknown.
+    """Return the settings in a file. Raises Refused when it has one that variables.tf does not declare.
 
     Terraform drops an unknown attribute of an object without a word, and only warns of an unknown variable.
     """

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 RECORDS = [{"patient_id": "SMOKE-1", "patient_name": "Smoke Test", "retina_thickness_microns": 280.5}]
 EXPECTED = [{"patient_id": "SMOKE-1", "patient_name": "Smoke Test"}]
-# A new notification may take minutes to come into effect, and a delivery one; the queue gathers for up to 300 s.
+# A new notification may take minutes to take effect, and a delivery one minute; batching takes up to 300 s.
 WAIT_SECONDS = 360.0 + 300.0
-# What is uploaded before a notification is in effect starts nothing, so it is uploaded again.
+# A file uploaded before the notification takes effect does not start the function, so it is uploaded again.
 AGAIN_SECONDS = 60.0
 POLL_SECONDS = 0.1
 
@@ -34,7 +34,7 @@ def test(pipeline: Pipeline) -> None:
         try:
             result = send(pipeline, key)
         finally:
-            # By version, so that nothing stays; where the bucket is locked, as a deletion that hides it.
+            # Delete by version, so that nothing stays; in a locked bucket, hide the file by a delete marker.
             for bucket in (pipeline.raw, pipeline.processed):
                 remove(pipeline.s3, bucket, key)
     except (BotoCoreError, ClientError) as error:
@@ -51,7 +51,7 @@ def test(pipeline: Pipeline) -> None:
 
 
 def send(pipeline: Pipeline, key: str) -> str | None:
-    """Upload the file, repeatedly until there is a result; return that, or None when there is none in time."""
+    """Upload the file again and again until there is a result; return it, or None when there is none in time."""
     deadline, result = time.monotonic() + WAIT_SECONDS, None
     versions: set[str] = set()
     while result is None and time.monotonic() < deadline:

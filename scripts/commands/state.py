@@ -1,4 +1,4 @@
-"""Where Terraform's state lives, and what it says of the pipelines in it."""
+"""Where Terraform's state is, and what it says about the pipelines in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MISSING = ("404", "NoSuchBucket", "NoSuchKey")
 
 
 def has_bucket(environment: Environment, account: Account) -> bool:
-    """Return whether the account has the state bucket. Raises Refused when it may not know or another one has it."""
+    """Return whether the account has the state bucket. Raises Refused if it belongs to another or denies access."""
     bucket = environment.state_bucket(account.id)
     try:
         account.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account.id)
@@ -36,7 +36,7 @@ def has_bucket(environment: Environment, account: Account) -> bool:
 
 
 def make_bucket(environment: Environment, account: Account) -> None:
-    """Make the state bucket unless it is there, and keep its versions from the start. Raises Refused."""
+    """Make the state bucket unless it exists, with versioning from the start. Raises Refused."""
     if has_bucket(environment, account):
         return
     s3, bucket = account.client("s3"), environment.state_bucket(account.id)
@@ -61,12 +61,12 @@ def make_bucket(environment: Environment, account: Account) -> None:
 
 
 def is_bootstrapped(environment: Environment, account: Account) -> bool:
-    """Return whether bootstrap has come to its end: its state holds what is made after everything else."""
+    """Return whether bootstrap has completed: its state holds the resource that is created last."""
     bucket = environment.state_bucket(account.id)
     try:
         found = account.client("s3").get_object(Bucket=bucket, Key=BOOTSTRAP_KEY, ExpectedBucketOwner=account.id)
     except ClientError as error:
-        # GitHub's roles may not read it; bootstrap has made them.
+        # GitHub's roles may not read the state, but bootstrap has run: it created them.
         return error.response["Error"]["Code"] not in MISSING
     resources = _parsed(found["Body"], f"s3://{bucket}/{BOOTSTRAP_KEY}").get("resources", [])
     return any((resource["type"], resource["name"]) == ("terraform_data", "complete") for resource in resources)
@@ -74,9 +74,9 @@ def is_bootstrapped(environment: Environment, account: Account) -> bool:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A deployed pipeline: what its outputs call its parts, and the account to reach them in."""
+    """A deployed pipeline: the names of its parts, from its outputs, and the account that they are in."""
 
-    name: str  # the entry in env/, by which the commands that operate know it
+    name: str  # the entry in env/; the commands that operate use this name
     file: str  # the file in env/ that holds the entry, by whose name it is deployed
     raw: str
     processed: str
@@ -139,7 +139,7 @@ class Pipeline:
 def outputs(environment: Environment, account: Account, name: str = "") -> dict[str, dict[str, Any]]:
     """Return the outputs of each pipeline in an environment's state, by name. Raises Refused.
 
-    name: what the answer is about, if it is an entry of the environment.
+    name: the entry of the environment that a refusal names, if it is about one.
     """
     found = _read(environment, account)
     if found is None:
@@ -181,7 +181,7 @@ def _parsed(body: Any, where: str) -> dict[str, Any]:
 
 
 def never_deployed(environment: Environment, account: Account, name: str = "") -> Refused:
-    """Return the answer to a command that needs a deployed environment."""
+    """Return the refusal for a command that needs a deployed environment."""
     return Refused(
         f"{name or environment.name} was never deployed from account {account.id}. "
         f"Deploy it: ./deploy.sh deploy {environment.name}"

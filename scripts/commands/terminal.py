@@ -38,15 +38,15 @@ class Interrupted(Exception):  # noqa: N818
     """A run stopped at a safe place, by a signal. All work so far is kept."""
 
 
-FOLLOW_SECONDS, LINE = 1.0, 80  # how often, and how much of it at most
+FOLLOW_SECONDS, LINE = 1.0, 80  # how often the last line of a log is shown, and how many characters
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopping:
     """Set when a run is to stop at the next safe place. number: the signal that told it to.
 
-    A signal handler sets it, so it takes no lock, as threading.Event does: the handler would wait for ever for one that
-    the same thread holds.
+    A signal handler sets it, so unlike threading.Event it takes no lock: the handler would wait forever for a lock that
+    its own thread holds.
     """
 
     def __init__(self) -> None:
@@ -60,13 +60,13 @@ class Stopping:
         os.write(self._writing, b"!")
 
     def clear(self) -> None:
-        """Begin again."""
+        """Reset it for another run."""
         if self._is_set:
             os.read(self._reading, 1024)
             self._is_set = False
 
     def wait(self, seconds: float) -> bool:
-        """Return whether it is set, which it may become meanwhile."""
+        """Wait that long or until it is set; return whether it is."""
         select.select([self._reading], [], [], seconds)
         return self._is_set
 
@@ -75,7 +75,7 @@ stopping = Stopping()
 
 
 def on_signals(handler: Any) -> dict[int, Any]:
-    """Handle the signals that end a run, but no hang-up where nohup ignores it; return how they were handled before."""
+    """Set the handler of the signals that end a run, except a hang-up that nohup ignores; return the previous ones."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return {number: signal.signal(number, handler) for number in SIGNALS if not (ignored and number == signal.SIGHUP)}
 
@@ -111,7 +111,7 @@ def wait_for[T](check: Callable[[], T | None], seconds: float, poll_seconds: flo
 
 @contextmanager
 def step(name: str, log: Path | None = None) -> Iterator[None]:
-    """Announce a part of the work. With a log, which holds its output, show only its duration, or the log's end."""
+    """Announce a part of the work. With a log for its output, show only its duration or, if it fails, the log's end."""
     began = time.monotonic()
     if not log:
         print(f"\n== {name}", flush=True)
@@ -131,7 +131,7 @@ def step(name: str, log: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def following(name: str, log: Path) -> Iterator[None]:
-    """Show the last line of a log beside a name while it lasts, on a terminal: what is waited for."""
+    """While the block runs, show the last line of a log next to the name of its step, if this is a terminal."""
     if not sys.stdout.isatty():
         yield
         return
@@ -160,14 +160,14 @@ def confirm(question: str, name: str) -> None:
 
 
 class Progress:
-    """A line on the terminal that tells how far a run is. Nothing where standard error is not a terminal."""
+    """A line that shows the progress of a run, if standard error is a terminal."""
 
     def __init__(self, what: str) -> None:
         self._what, self._began, self._shown = what, time.monotonic(), 0.0
         self._on = sys.stderr.isatty()
 
     def show(self, done: int, at: str = "") -> None:
-        """Tell the number done, and the key where the run is, at most five times a second."""
+        """Show the number done and the current key, at most five times a second."""
         now = time.monotonic()
         if self._on and now - self._shown > 0.2:
             self._shown = now
@@ -188,7 +188,7 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text that is safe on a terminal: control characters of a key, say, as escapes."""
+    """Return a text that is safe on a terminal: control characters, in a key for example, become escapes."""
     return text if text.isprintable() else json.dumps(text)
 
 

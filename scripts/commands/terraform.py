@@ -34,10 +34,10 @@ MIRRORS = ("/usr/local/share/*", "/usr/local/share/*/*", "/usr/share/*", "/usr/s
 class Terraform:
     """A root module, its variables and its state.
 
-    target: what people call what it works on: dev, prod, bootstrap. backend, variables: options of init and of plan.
-    state: where its state is. precious: what a plan may not delete unasked. log: where output goes in place of the
+    target: the name of what it works on: dev, prod, bootstrap. backend, variables: options of init and of plan. state:
+    where its state is. precious: what a plan may not delete without consent. log: where output goes instead of the
     terminal. retry, replan, unlock: the commands that try again, plan again, and release a lock, with {id} for its ID.
-    provider: how to attach to one that runs already; empty: Terraform starts its own.
+    provider: how to attach to one that is already running; empty: Terraform starts its own.
     """
 
     target: str
@@ -81,11 +81,11 @@ class Terraform:
 
     @property
     def _state_file(self) -> Path:
-        """Which state the saved plan is about, which the plan itself does not tell."""
+        """The file that notes which state the saved plan was made for, because the plan itself does not."""
         return self.plan_file.with_suffix(".state")
 
     def plan_of_this_state(self) -> dict[str, Any]:
-        """Return the saved plan. Raises Refused when it is about another state, in another account, say."""
+        """Return the saved plan. Raises Refused when it was made for another state, for example in another account."""
         if not self._state_file.exists() or self._state_file.read_text() != self.state:
             self.forget_plan()
             raise Refused(
@@ -94,7 +94,7 @@ class Terraform:
         return self.saved_plan()
 
     def saved_plan(self) -> dict[str, Any]:
-        """Return the saved plan. Raises Refused when it is of no use."""
+        """Return the saved plan. Raises Refused when it cannot be shown."""
         return dict(json.loads(self._output("show", "-json", str(self.plan_file))))
 
     def apply(self) -> None:
@@ -114,11 +114,11 @@ class Terraform:
         )
 
     def adopt(self, address: str, import_id: str) -> None:
-        """Note an existing resource in the state. Raises Refused."""
+        """Import an existing resource into the state. Raises Refused."""
         self._on_state(f"Adopt {import_id}", "import", *self._locking, *self.variables, address, import_id)
 
     def force_unlock(self, lock_id: str) -> bool:
-        """Release a lock. Returns whether there was one. Raises Refused when another one holds."""
+        """Release a lock. Returns whether there was one. Raises Refused when another lock is held."""
         with step(f"Unlock {self.target}", self.log):
             if not self._run("force-unlock", "-force", lock_id):
                 return True
@@ -147,7 +147,7 @@ class Terraform:
             raise Refused(failed)
 
     def _rescue_state(self) -> None:
-        """Save the state that Terraform could not save. It leaves it in a file and does not look there again."""
+        """Push a state that Terraform could not save and left in a file, which it does not read again."""
         left, kept = self.root / "errored.tfstate", ROOT / f"errored-{self.target}.tfstate"
         if left.exists():
             left.rename(kept)
@@ -163,7 +163,7 @@ class Terraform:
         kept.unlink()
 
     def _meaning(self) -> str:
-        """Return what the last errors mean and what to do; empty when they are of no known kind."""
+        """Return what the last errors mean and what to do; empty if they are unknown."""
         plain = FRAME.sub("", COLOURS.sub("", self.errors))
         lock = dict(re.findall(r"^(ID|Who|Created|Operation): +(.+)$", plain, re.MULTILINE))
         if "Error acquiring the state lock" in plain and "ID" in lock:
@@ -237,10 +237,10 @@ class Terraform:
 
 
 class SignalRelay:
-    """Passes signals on while it lasts: one interrupts the process as Ctrl-C does, once, so that it saves its state.
+    """Relays signals while the block runs: the first interrupts the process, like Ctrl-C, so that it saves its state.
 
-    The process is in a process group of its own, so that it does not get a Ctrl-C from the terminal as well. It is
-    waited for to its end; then Stopped is raised.
+    The process has its own process group, so that it does not also get a Ctrl-C from the terminal. After a signal,
+    Stopped is raised once the process has ended.
     """
 
     def __init__(self) -> None:
@@ -281,7 +281,7 @@ class SignalRelay:
 
 
 def environment(caller: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a call of Terraform: the caller's, without what the commands decide."""
+    """Return the environment to run Terraform in: the caller's, without what the commands decide."""
     kept = {
         name: value
         for name, value in caller.items()
@@ -296,7 +296,7 @@ def environment(caller: Mapping[str, str]) -> dict[str, str]:
 def provider_source(caller: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that tell Terraform where to get the AWS provider from. Raises Refused.
 
-    Where a folder on this machine holds the locked one, it is taken from there. That is for machines that cannot reach
+    If a folder on this machine holds the locked version, it is taken from there. That is for machines that cannot reach
     the Terraform registry; TF_PROVIDER_MIRROR names such a folder, as `terraform providers mirror` makes it.
     """
     if "-plugin-dir" in caller.get("TF_CLI_ARGS_init", ""):

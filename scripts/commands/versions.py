@@ -40,9 +40,9 @@ def network(version: dict[str, Any]) -> str:
 class Leaving:
     """Networks that a plan removes, and the functions that may have versions in them, each with its alias.
 
-    Lambda deletes no network interface that a published version can still use, and AWS no network with an interface in
-    it (Lambda developer guide, "Deleting ENIs"). So these versions go in the middle of Terraform's work: once the alias
-    points to one that runs elsewhere.
+    Lambda keeps a network interface while a published version can use it, and AWS keeps a network while an interface is
+    in it (Lambda developer guide, "Deleting ENIs"). So these versions are deleted in the middle of the apply, once the
+    alias points to a version that runs elsewhere.
     """
 
     networks: set[str]
@@ -67,7 +67,7 @@ class Leaving:
 
     @contextlib.contextmanager
     def meanwhile(self, account: Account) -> Iterator[None]:
-        """While the block runs, delete the versions that hold a network up, and report those that cannot be."""
+        """While the block runs, delete the versions that keep a network in use, and report those that cannot be."""
         if not self.networks:
             yield
             return

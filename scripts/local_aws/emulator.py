@@ -1,17 +1,17 @@
 """The emulator, with what the pipeline and its tests need beyond it. process.py starts it.
 
-Events that S3 sends to an alias: the emulator looks for the destination of failed ones with the function alone, and
-would lose them. In AWS an alias has its own (Lambda developer guide, "Configuring error handling settings for
+Events that S3 sends to an alias: the emulator looks up the on-failure destination only on the function, and would lose
+failed events. In AWS an alias has its own (Lambda developer guide, "Configuring error handling settings for
 asynchronous invocations").
 
-Parts of a version: asked for a range of an object by version, the emulator answers with all of it.
+Parts of a version: for a range of a version of an object, the emulator returns the whole version.
 
-Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would tell them.
+Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would record them.
 
-Idle clients: one that keeps its connection open would hold up the stop for longer than anybody waits.
+Idle clients: one that keeps its connection open would delay the stop for longer than anybody waits.
 
-HTTP/2: not offered, as by AWS's own endpoints for these services. The emulator's server would close a connection after
-1,000 requests, with others on their way.
+HTTP/2: not offered; AWS's own endpoints for these services do not offer it either. The emulator's server would close a
+connection after 1,000 requests, with others in flight.
 
 Open files: as many as the machine allows, for many connections.
 """

@@ -1,6 +1,6 @@
-"""Add what the emulator leaves out when asked about a private network: a rule's prefix list, an endpoint's policy.
+"""Add what the emulator leaves out when it describes a private network: a rule's prefix list, an endpoint's policy.
 
-Terraform would take each for a change made by hand, in every plan.
+Otherwise Terraform would report both as drift in every plan.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""What AWS knows when it judges a call and the emulator does not: names, functions of mappings, boundaries, branches.
+"""What AWS knows when it authorizes a call and the emulator does not: names, mappings' functions, boundaries, branches.
 
-The emulator judges these calls as calls on "*", so that a policy which names the resource would refuse them. Which
-resources and condition keys AWS looks at says its Service Authorization Reference.
+The emulator evaluates these calls as calls on "*", so a policy that names the resource would deny them. AWS's Service
+Authorization Reference says which resources and condition keys AWS evaluates.
 """
 
 import json
@@ -81,7 +81,7 @@ def _principal_with_branch(token: str, provider_id: str, role_arn: str) -> Any:
     return principal, keys | {f"{claims['iss'].removeprefix('https://')}:ref": claims.get("ref")}
 
 
-# Of Lambda's calls the emulator knows only the commonest by their names; botocore knows all.
+# The emulator knows only Lambda's most common calls by name; botocore knows all.
 iam_actions._BOTOCORE_SERVICE_MAP["lambda"] = ["lambda"]
 iam_actions.extract_iam_action = _action_of_request
 iam_actions.extract_resource_arn = _named_resource_arn

@@ -36,7 +36,7 @@ class LocalAws:
 
     @property
     def folder(self) -> Path:
-        """Everything that this local AWS keeps."""
+        """The folder of everything that this local AWS stores."""
         return self.root / ".local" / str(self.port)
 
     @property
@@ -92,7 +92,7 @@ class LocalAws:
                     f"Stop that, or choose another port: LOCAL_AWS_PORT={self.port + 1} ./deploy.sh local"
                 )
         if self._pid_file.exists():
-            # It was killed and could not save: what is on disk does not belong together. The state goes with it.
+            # It was killed and could not save: what is on disk is inconsistent. Terraform's state is deleted with it.
             shutil.rmtree(self.folder / "state")
             shutil.rmtree(self.folder / "s3")
         for name in ("state", "s3", "tmp", "tls"):
@@ -124,7 +124,7 @@ class LocalAws:
     def stop(self) -> None:
         """Stop the emulator and its functions, if they run; it saves its data first."""
         if not self._answers():
-            return  # the process id in the file may belong to somebody else by now
+            return  # the process ID in the file may belong to another process by now
         pid = int(self._pid_file.read_text())
         # The whole group: a function's open connection would hold up the emulator, which waits for them to close.
         with contextlib.suppress(ProcessLookupError):
@@ -135,7 +135,7 @@ class LocalAws:
                 break
             time.sleep(0.05)
         else:
-            self._pid_file.unlink()  # a file that is still there tells start() of an unclean end
+            self._pid_file.unlink()  # a file that remains shows start() that the stop was not clean
         _kill(pid)
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
@@ -163,7 +163,7 @@ class LocalAws:
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
             "CALLS_LOG": str(self.calls),
-            # AWS waits a minute and more before it retries a failed event.
+            # AWS waits a minute or more before it retries a failed event.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
         }
         kept = ("HOME", "LANG", "PATH")

@@ -1,9 +1,9 @@
-"""Simulate a burst of uploads in queue mode, second by second, within AWS's limits, and say what it comes to.
+"""Simulate a burst of uploads in queue mode, second by second, within AWS's limits, and show the outcome.
 
-Uploads come as fast as they are sent and S3 takes them; S3 tells the queue of them a little later; the event source
-mapping adds invocations while messages wait; each invocation works on full batches, as fast as S3 lets it.
-Files are counted, not followed: parts of one may be done in a second. The oldest message is taken first, which SQS
-mostly does but does not promise. Nothing fails.
+Uploads arrive as fast as they are sent and S3 accepts them; S3 notifies the queue a little later; the event source
+mapping adds invocations while messages wait; each invocation works on full batches, as fast as S3 allows.
+Files are counted, not tracked: a fraction of one may be done in a second. The oldest message is received first, which
+SQS mostly does but does not guarantee. Nothing fails.
 """
 
 import argparse
@@ -34,7 +34,7 @@ CONCURRENCIES = (10, 100, 1000)  # the module's default, and the most that an ev
 
 @dataclass(frozen=True)
 class Burst:
-    """Files that are uploaded within some minutes, in MB of 1,000,000 bytes, and the settings that meet them."""
+    """Files that are uploaded within some minutes, in MB of 1,000,000 bytes, and the settings that handle them."""
 
     files: int = 1_000_000
     megabytes: float = 1
@@ -50,7 +50,7 @@ class Burst:
 
     @property
     def uploads_per_second(self) -> float:
-        """How fast files come: as they are sent, or as S3 takes them where that is less."""
+        """How fast files arrive: as fast as they are sent or, if that is slower, as S3 accepts them."""
         return min(self.files / (60 * self.minutes), S3_WRITES * self.prefixes / cost.writes(self.megabytes))
 
     @property
@@ -63,7 +63,7 @@ class Burst:
 class Second:
     """The state at the end of one second."""
 
-    waiting: float  # messages in the queue that nobody works on
+    waiting: float  # messages in the queue that are not in flight
     invocations: float  # concurrent
     files: float  # done in this second
     oldest: float  # age in seconds of the oldest message that waits
@@ -71,7 +71,7 @@ class Second:
 
 def simulate(burst: Burst) -> list[Second]:
     """Return every second from the first upload until nothing is left to do."""
-    queue: deque[tuple[int, float]] = deque()  # messages by the second in which they came
+    queue: deque[tuple[int, float]] = deque()  # messages by the second in which they arrived
     history: list[Second] = []
     told = done = waiting = batches = 0.0
     while done < burst.files - 0.5:
@@ -97,7 +97,7 @@ def simulate(burst: Burst) -> list[Second]:
 
 
 def closed_form_seconds(burst: Burst) -> float:
-    """Return how long a burst takes that never lets the queue run empty, without going through its seconds."""
+    """Return how long a burst takes that never lets the queue run empty, without simulating every second."""
     most = min(burst.maximum_concurrency, ACCOUNT_CONCURRENCY)
     return NOTICE_SECONDS + drain_seconds(burst.files, burst.seconds_per_file, most, burst.s3_files_per_second)
 
@@ -135,7 +135,7 @@ def table(burst: Burst, concurrencies: list[int]) -> str:
 
 
 def main() -> None:
-    """Simulate what the options say."""
+    """Simulate the burst that the options describe."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     default = Burst()
     concurrency = whole(2, 1000, "a maximum_concurrency")

@@ -1,7 +1,7 @@
 """Model what a number of files a day demands: time, concurrency, memory, dollars, and the first limit reached.
 
-A model to plan with. It is on the slow side on purpose; --seconds puts a time that the log tells (`milliseconds`) in
-place of its own. docs/scaling.md explains the figures and names AWS's pages for them.
+A model to plan with. It errs on the slow side on purpose; --seconds replaces its time for a file with one from the log
+(`milliseconds`). docs/scaling.md explains the figures and names AWS's pages for them.
 """
 
 import argparse
@@ -12,37 +12,37 @@ from dataclasses import dataclass, replace
 
 import cost
 
-# What AWS allows: quotas in their default size, of November 2026.
+# AWS's limits: default quotas, as of November 2026.
 ACCOUNT_CONCURRENCY = 1000  # concurrent invocations of all functions of an account in a region
-VCPU_MB = 1769  # memory that comes with one whole processor; less memory comes with that part of it
+VCPU_MB = 1769  # memory that comes with one whole processor; less memory comes with proportionally less of it
 LONGEST_SECONDS = 900  # of an invocation
 S3_WRITES, S3_READS = 3500, 5500  # requests a second to one prefix
-FIRST_BATCHES = 5  # that an event source mapping has processed concurrently when messages begin to arrive
+FIRST_BATCHES = 5  # batches that an event source mapping starts concurrently when messages begin to arrive
 BATCHES_PER_SECOND = 300 / 60  # by which it raises that, as long as there are more messages
 
-# What S3 takes. The first two from AWS's performance guidelines, the third from its own transfer manager.
+# S3's speed. The first two are from AWS's performance guidelines, the third from its own transfer manager.
 REQUEST_SECONDS = 0.1  # until an answer begins: "roughly 100-200 milliseconds"
 READ_MB_PER_SECOND = 85.0  # over one connection
 WRITE_MB_PER_SECOND = 45.0  # over one connection
 
-# What the function takes. tests/bench/model.py measures it, through a real S3 endpoint over TLS, and compares.
+# The function's time. tests/bench/model.py measures it, through a real S3 endpoint over TLS, and compares.
 CPU_SECONDS_PER_MB = 0.008  # of a processor. Measured: 3 to 4 ms for files as documented, 7 to 8 for hostile ones
 CPU_SECONDS_PER_FILE = 0.005  # of a processor, whatever the size. Measured: 3 to 4 ms
-REQUESTS = 3  # for a file, in turn: read it, write its result, look whether it still is the newest version
+REQUESTS = 3  # for a file, in turn: read it, write its result, check whether it is still the newest version
 READS = 2  # of those, of the raw bucket
-TIME_MARGIN_SECONDS = 10  # the function stops by itself so long before its time is up
+TIME_MARGIN_SECONDS = 10  # the function stops by itself this long before its timeout
 BATCH = 10  # messages that one invocation gets from the queue, one file each
 SMALL_MB = 0.262  # files up to this size are processed side by side, larger ones one after the other
 DELIVERIES = 5  # of a message, before it goes to the dead-letter queue
 
 SECONDS_PER_DAY, DAYS_PER_MONTH = 24 * 3600, 30
 MEMORY_SETTINGS = (512, 1024, VCPU_MB)
-MAY_TAKE_LONGER = 1.25  # than with the most useful memory: what the recommended setting may
+MAY_TAKE_LONGER = 1.25  # times as long as with the most useful memory: the most that the recommended setting may take
 
 
 @dataclass(frozen=True)
 class Load:
-    """The files that arrive, and the settings that have to cope. Sizes are in MB of 1,000,000 bytes, memory in MiB."""
+    """The files that arrive, and the settings that handle them. Sizes are in MB of 1,000,000 bytes, memory in MiB."""
 
     files_per_day: float
     megabytes: float
@@ -53,7 +53,7 @@ class Load:
     account_concurrency: int = ACCOUNT_CONCURRENCY
     peak: float = 10  # the busiest second's rate of uploads, as a multiple of the day's average
     prefixes: int = 1  # over which keys spread evenly
-    seconds: float | None = None  # for one file, where it is known better
+    seconds: float | None = None  # for one file, if known better
 
     @property
     def files_per_second(self) -> float:
@@ -79,11 +79,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Limit:
-    """Something of which there is only so much. `used` is the part of it, 1 for all, that the peak takes."""
+    """A limited resource. `used` is the fraction of it that the peak takes, 1 for all."""
 
     name: str
     used: float
-    beyond: str  # what happens where it is not enough
+    beyond: str  # what happens if it is not enough
     remedy: str
 
 
@@ -101,8 +101,8 @@ def seconds_per_file(megabytes: float, memory: float) -> float:
 def batch_seconds(megabytes: float, memory: float) -> float:
     """Return how many seconds the function takes for a full batch of files of that size, with that much memory in MiB.
 
-    For small files it waits for S3 at the same time. Large ones are read and written in turn; only the requests before
-    and after that are sent for all of them together.
+    For small files it waits for S3 concurrently. Large ones are read and written one after the other; only the requests
+    before and after that are sent concurrently.
     """
     in_turn = seconds_per_file(megabytes, memory) - REQUESTS * REQUEST_SECONDS
     if megabytes > SMALL_MB:
@@ -117,15 +117,15 @@ def largest_megabytes(seconds: float, memory: float) -> float:
 
 
 def s3_files_per_second(megabytes: float, prefixes: float = 1) -> float:
-    """Return how many files a second S3 lets the function process. It looks at raw twice and writes each result."""
+    """Return how many files a second S3 lets the function process, given two raw reads and one result for each."""
     return prefixes * min(S3_READS / READS, S3_WRITES / cost.writes(megabytes * cost.RESULT_SHARE))
 
 
 def drain_seconds(files: float, seconds: float, concurrency: float, files_per_second: float = math.inf) -> float:
     """Return how long the queue takes to hand over that many waiting files, at so many seconds a file.
 
-    The event source mapping begins with a few concurrent batches and adds to them until it is at the concurrency or the
-    files a second that there are at most.
+    The event source mapping begins with a few concurrent batches and adds more until it reaches the maximum concurrency
+    or the maximum of files a second.
     """
     most = min(concurrency, files_per_second * seconds)
     first = min(FIRST_BATCHES, most)
@@ -137,14 +137,14 @@ def drain_seconds(files: float, seconds: float, concurrency: float, files_per_se
 
 
 def dollars_per_month(load: Load) -> float:
-    """Return what a month costs, with one month's storage of what it brings."""
+    """Return what a month costs, with one month's storage of its files and results."""
     month = load.files_per_day * DAYS_PER_MONTH
     files = cost.files(month, load.megabytes * 1000, load.seconds_per_file, load.memory / 1024)
     return sum(files.values()) + sum(cost.idle().values())
 
 
 def recommended_memory(megabytes: float) -> int:
-    """Return the least memory setting with which a file takes hardly longer than with the most useful one."""
+    """Return the smallest memory setting with which a file takes hardly longer than with the most useful one."""
     fastest = seconds_per_file(megabytes, VCPU_MB)
     return next(m for m in MEMORY_SETTINGS if seconds_per_file(megabytes, m) <= MAY_TAKE_LONGER * fastest)
 
@@ -292,7 +292,7 @@ def whole(low: int, high: int, what: str) -> Callable[[str], int]:
 
 
 def main() -> None:
-    """Answer for what the options say."""
+    """Answer for the load that the options describe."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     default = Load(files_per_day=10_000, megabytes=1)
     options: dict[str, tuple[Callable[[str], float], str]] = {
@@ -309,7 +309,7 @@ def main() -> None:
         "prefixes": (whole(1, 1_000_000, "a number of prefixes"), "prefixes that the keys spread over evenly"),
         "seconds": (
             number(0.001, LONGEST_SECONDS, "a time in seconds"),
-            "what a file takes, where the log tells; by default the model works it out",
+            "time that a file takes, from the log; by default the model works it out",
         ),
     }
     for name, (read, text) in options.items():

@@ -1,6 +1,6 @@
 """Work out what an environment costs, from AWS's list prices in us-east-1, and print it as a table.
 
-Free tiers are left out. The size of a file and the time that it takes are what the options say.
+Free tiers are left out. The options set the size of a file and the time that it takes.
 """
 
 import argparse
@@ -22,10 +22,10 @@ TRACE = 5e-6
 ALARM_METRICS = 8 + 5  # eight alarms on one metric each, one that compares five
 POLLS_MONTH = 5 * 3 * 60 * 24 * 30  # five pollers, each waiting 20 seconds for a message
 FILE_METRICS = 8 + 2  # of the function's metrics, all eight and two reasons of rejection
-REQUEST_METRICS = 16  # that S3 keeps of the raw bucket while there are requests
+REQUEST_METRICS = 16  # that S3 publishes for the raw bucket while there are requests
 LOG_LINE_BYTES = 1500  # what one file leaves in the log: its line, its metrics, and the report of Lambda
 TRACED = 0.05
-RESULT_SHARE = 0.5  # of its bytes that a file leaves as its result; the densest of tests/bench leaves 0.35
+RESULT_SHARE = 0.5  # size of a result as a fraction of its file; for the densest file of tests/bench it is 0.35
 PART_MB = 8.39  # one part of a multipart upload, by the AWS CLI and by the function
 
 
@@ -40,7 +40,7 @@ def idle() -> dict[str, float]:
 
 
 def writes(megabytes: float) -> int:
-    """Return how many requests it takes to upload that much: one, or as many as there are parts, and two more."""
+    """Return how many requests it takes to upload that much: one or, in parts, one for each part and two more."""
     return 1 if megabytes < PART_MB else math.ceil(megabytes / PART_MB) + 2
 
 

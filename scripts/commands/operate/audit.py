@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 DEEP_THREADS = 4  # contents compared side by side; each takes up to two parts of 8 MiB
-COMMIT_EVERY = 1000  # objects; what a killed run repeats at most
-SHOWN = 20  # findings of each state that a person is shown
+COMMIT_EVERY = 1000  # objects; the most that is repeated after a run was killed
+SHOWN = 20  # findings per state that people are shown
 STATES = {
     "processed": "made from the newest version",
     "stale": "made from an older version",
@@ -38,7 +38,7 @@ STATES = {
     "orphaned": "its source is gone",
     "ignored": "its key does not end in .json",
 }
-FAULTS = ("missing", "stale", "tampered", "archived")  # what an audit fails for
+FAULTS = ("missing", "stale", "tampered", "archived")  # states that make an audit fail
 REPAIRABLE = f"verdict in ('missing', 'stale', 'tampered') and why not like '{OF_REJECTED}%'"
 
 
@@ -55,8 +55,8 @@ class Finding(NamedTuple):
 def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
     """Find the outcome of a key. None if it is nowhere.
 
-    What was listed may be old by now, so nothing is found fault with before the newest version was asked for. The
-    result is asked for first: one that does not go with the version found then is behind a quite recent upload at most.
+    The listing may be out of date, so no fault is reported before the newest version was requested. The result is
+    requested first: if it does not match the version found then, it is behind a very recent upload at most.
     """
     if not row.key.endswith(".json") and (row.version_id or head(pipeline, pipeline.raw, row.key)):
         return Finding(row.key, "ignored")
@@ -100,7 +100,7 @@ def look(pipeline: Pipeline, row: Row, deep: bool = False) -> Finding | None:
 
 
 def of_rejected(pipeline: Pipeline, reason: str) -> str:
-    """Return the reason of a result that a rejected file must not have. Where results are removed, a repair does it."""
+    """Return the reason for a result that a rejected file must not have. If results are removed, a repair does it."""
     return OF_REJECTED + reason if pipeline.stale_results == "keep" else reason
 
 
@@ -115,7 +115,7 @@ SINGLE_BYTES = 8 * 1024 * 1024  # results that are larger are uploaded in parts,
 
 
 def is_plausible(result: Any) -> bool:
-    """Whether a result is at least as large as its number of records wants it to be."""
+    """Whether a result is at least as large as its number of records requires."""
     size, records = result["ContentLength"], result["Metadata"].get("record-count")
     if records is None:
         return bool(size >= SINGLE_BYTES)
@@ -123,7 +123,7 @@ def is_plausible(result: Any) -> bool:
 
 
 def looked_at(pipeline: Pipeline, rows: Iterable[Row], deep: bool = False) -> Iterator[tuple[Row, Finding | None]]:
-    """Yield rows, in order, with what is found of each."""
+    """Yield the rows in order, each with its finding."""
     if deep:
         function_code(pipeline)  # once, before there are threads
     pipeline.client("s3")  # likewise
@@ -153,14 +153,14 @@ def examine(pipeline: Pipeline, ledger: Ledger, rows: Iterable[Row], deep: bool 
 
 
 def note(ledger: Ledger, found: Finding) -> None:
-    """Note what was observed of a key."""
+    """Note what was observed about a key."""
     ledger.db.execute("insert or replace into found values (?, ?, ?, ?, ?, null, null)", found)
 
 
 def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float, deep: bool = False) -> Counter[str]:
-    """Look again at all that was found, which may be old by now, and ask the log and the clock about it.
+    """Check all findings again, because they may be out of date, and consult the log and the clock about them.
 
-    in_flight: for how long an upload may be under way, in seconds; what waits in front of it comes on top.
+    in_flight: how long an upload may be under way, in seconds; the age of the backlog is added.
     Returns how many keys got each verdict. Raises Interrupted, ClientError; the next run settles from the start.
     """
     db, horizon = ledger.db, time.time() - in_flight - backlog(pipeline)
@@ -169,7 +169,7 @@ def settle(pipeline: Pipeline, ledger: Ledger, in_flight: float, deep: bool = Fa
     if oldest := ledger.one(f"select min(modified) from found where state in {FAULTS}"):  # noqa: S608
         db.execute("delete from failure")
         note_failures(pipeline, ledger, oldest - 60, "found")
-        # What failed on the way to a version has no version id, and says less than what failed with it.
+        # A failure before the version was known has no version ID, and says less than one that has it.
         for version in ("''", "found.version"):
             db.execute(
                 f"""update found set why = failure.reason from failure
@@ -203,7 +203,7 @@ def look_again(pipeline: Pipeline, ledger: Ledger, deep: bool) -> None:
 
 
 def backlog(pipeline: Pipeline) -> float:
-    """Return how old the oldest event is that waits for the function, in seconds, as far as CloudWatch knows."""
+    """Return the age in seconds of the oldest event that waits for the function, as far as CloudWatch knows."""
     metrics = {
         "queue": ("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", pipeline.ingestion.rpartition("/")[2], 1.0),
         "lambda": ("AWS/Lambda", "AsyncEventAge", "FunctionName", pipeline.function, 1000.0),
@@ -221,7 +221,7 @@ def backlog(pipeline: Pipeline) -> float:
 
 
 def report(ledger: Ledger, counts: Counter[str], up_to: str, as_json: bool) -> None:
-    """Write every finding, and then how many keys are in each state. People are shown the first of each state only."""
+    """Write every finding, then the number of keys in each state. People are shown only the first of each state."""
     shown: Counter[str] = Counter()
     query = "select key, verdict, version, modified, why from found order by key"
     for key, state, version, modified, reason in ledger.db.execute(query):

@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from commands.state import Pipeline
 
 POLL_SECONDS = 1.0
-RESULT_SECONDS = 120.0  # a version of the function that is new starts cold
+RESULT_SECONDS = 120.0  # a new version of the function starts cold
 LOG_SECONDS = 180.0
 TRACE_SECONDS = 240.0
 METRIC_SECONDS = 270.0  # CloudWatch reads metrics from the log, a minute or two behind it
 ALARM_SECONDS = 90.0
 LOCAL_SECONDS = 3.0  # for what the local AWS does not do
-URL_SECONDS = 30  # for which a signed address is good
+URL_SECONDS = 30  # for which a presigned URL is valid
 SHOWN = 3  # changes of a plan that are named
-TRACES = 5  # X-Ray takes no more in one call
+TRACES = 5  # the most that X-Ray accepts in one call
 
 
 class Answered(Exception):  # noqa: N818 - an answer
-    """An answer other than yes. The message says what AWS told, or what was waited for."""
+    """An answer other than yes. The message says what AWS answered, or what was waited for."""
 
     says: ClassVar[str]
 
@@ -58,26 +58,26 @@ class No(Answered):
 
 
 class NotYet(Answered):
-    """The time was up before anything told whether it holds."""
+    """The time was up before it was known whether the claim holds."""
 
     says = "not yet"
 
 
 class NotHere(Answered):
-    """The local AWS does not look at this."""
+    """The local AWS does not enforce this."""
 
     says = "not enforced here"
 
 
 class Unknown(Answered):
-    """It could not be asked."""
+    """The question could not be answered."""
 
     says = "no answer"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The data of one run of verify. name: what its keys and its patients have in common."""
+    """The data of one run of verify. name: a part of all its keys and patient ids."""
 
     pipeline: Pipeline
     environment: Environment
@@ -101,7 +101,7 @@ class Trial:
 
     @cached_property
     def function(self) -> dict[str, Any]:
-        """The settings of the version that uploads start."""
+        """The settings of the version that uploads invoke."""
         pipeline = self.pipeline
         found: dict[str, Any] = pipeline.client("lambda").get_function_configuration(
             FunctionName=pipeline.function, Qualifier=pipeline.alias
@@ -110,12 +110,12 @@ class Trial:
 
     @property
     def result_seconds(self) -> float:
-        """How long a result may take: messages may be gathered first."""
+        """How long a result may take: messages may be batched first."""
         window = self.settings.get("batching_window_seconds")
         return RESULT_SECONDS + (window if isinstance(window, int) else 0)
 
     def records(self, number: int = 1, name: str = "Made Up") -> tuple[bytes, list[dict[str, str]]]:
-        """Return a file of made-up records, and what should be made of it."""
+        """Return a file of made-up records, and the result that is expected."""
         kept = [{"patient_id": f"{self.name}-{n}", "patient_name": name} for n in range(number)]
         return json.dumps([one | {"diagnosis": "made up"} for one in kept]).encode(), kept
 
@@ -144,12 +144,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Claim:
-    """A row: what is claimed, how it is asked, and who asks.
+    """A row: the claim, how it is asked about, and the function that asks.
 
-    ask: returns when the claim holds; raises Answered, ClientError, BotoCoreError, Refused, Interrupted.
-    seconds: the time it has. unseen: whether the local AWS answers without looking.
+    ask: returns if the claim holds; raises Answered, ClientError, BotoCoreError, Refused, Interrupted.
+    seconds: the time it has. unseen: whether the local AWS does not enforce the claim.
     at_the_end: asks again, once all rows are answered.
-    alone: works with Terraform, which takes signals, and so in the main thread.
+    alone: runs Terraform, which needs the main thread to handle signals.
     """
 
     name: str
@@ -182,11 +182,11 @@ def small(trial: Trial, patience: Patience) -> None:
 
 
 def large(trial: Trial, patience: Patience) -> None:
-    """Upload one whose result is written in parts."""
+    """Upload a file whose result is written in parts."""
     name = "Made Up " * 125
     key, (body, expected) = f"{trial.folder}large.json", trial.records(audit.SINGLE_BYTES // len(name) + 100, name)
     found = patience.result(trial, key, trial.upload(key, body))
-    if "-" not in found["ETag"]:  # in which S3 tells the number of parts
+    if "-" not in found["ETag"]:  # to which S3 appends the number of parts
         raise No("the result was not written in parts")
     compare(found["Body"], expected)
 
@@ -199,7 +199,7 @@ def overwritten(trial: Trial, patience: Patience) -> None:
 
 
 def still_of_the_newest(trial: Trial) -> None:
-    """Look again, when all events are through: whichever was handled last, the result is of the newest version."""
+    """Look again once all events are processed: whichever was last, the result is that of the newest version."""
     found = audit.look(trial.pipeline, Row(f"{trial.folder}overwritten.json"))
     if not found or found.state != "processed":
         raise No(f"in the end the result is {found.state if found else 'gone'}")
@@ -236,15 +236,15 @@ def rejected(trial: Trial, patience: Patience) -> None:
 
 
 def wrong_upload(options: Callable[[Trial], dict[str, str]], name: str) -> Callable[[Trial, Patience], None]:
-    """Return what uploads to the raw and the processed bucket in a way that their policies refuse.
+    """Return a function that uploads to the raw and the processed bucket in a way that their policies deny.
 
-    As the same upload without these options goes through, it is these that are refused.
+    The same upload without these options succeeds, so it is the options that are denied.
     """
 
     def ask(trial: Trial, _: Patience) -> None:
         wrong = []
         for role in ("raw", "processed"):
-            # No .json: where it is accepted, nothing should come of it.
+            # Not .json: if it is accepted, it must not be processed.
             upload = partial(
                 trial.pipeline.s3.put_object,
                 Bucket=getattr(trial.pipeline, role),
@@ -256,7 +256,8 @@ def wrong_upload(options: Callable[[Trial], dict[str, str]], name: str) -> Calla
                 upload(**options(trial))
             except ClientError as error:
                 answer = error.response["Error"]
-                if answer["Code"] != "AccessDenied" or "kms:" in answer.get("Message", ""):  # or the key's policy
+                # An AccessDenied about kms: comes from the key's policy, not the bucket's.
+                if answer["Code"] != "AccessDenied" or "kms:" in answer.get("Message", ""):
                     wrong.append(f"the {role} bucket's policy lets it pass, to fail with {answer['Code']}")
             else:
                 wrong.append(f"the {role} bucket takes it")
@@ -272,7 +273,7 @@ def key_of(trial: Trial) -> str:
 
 
 def signed(trial: Trial, bucket: str, key: str) -> str:
-    """Return the address of an object with a signature that is good for this alone, and for seconds."""
+    """Return a presigned URL that is valid for this object alone, and for seconds."""
     account, endpoint = trial.pipeline.account, trial.pipeline.s3.meta.endpoint_url
     keys = account.environment()
     secret = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys.get("AWS_SESSION_TOKEN"))
@@ -282,23 +283,23 @@ def signed(trial: Trial, bucket: str, key: str) -> str:
 
 
 def code_of_answer(trial: Trial, url: str) -> str:
-    """Ask for an address; return the code in S3's answer, or its status where S3 did not answer. Raises Unknown."""
+    """Request a URL; return the code in S3's answer, or the status if the answer is not S3's. Raises Unknown."""
     bundle: Any = trial.pipeline.account.environment().get("AWS_CA_BUNDLE", True)
     session = URLLib3Session(verify=bundle, proxies=get_environ_proxies(url), timeout=10)
     try:
         answer = session.send(AWSRequest("GET", url).prepare())
-    except BotoCoreError as error:  # whose message has the address
+    except BotoCoreError as error:  # whose message contains the URL
         raise Unknown(f"{type(error).__name__} on the way to {url.partition('?')[0]}") from None
     found = re.search(r"<Code>(\w+)</Code>", answer.text)
     return found[1] if found and "x-amz-request-id" in answer.headers else f"status {answer.status_code}"
 
 
 def plain_http(trial: Trial, _: Patience) -> None:
-    """Ask for the same signed address over TLS and without: the only difference is the transport.
+    """Request the same presigned URL with and without TLS: the only difference is the transport.
 
-    The object is not there, so over TLS the answer is just that. The signature is the caller's, as without credentials
-    S3 refuses any request. Who reads it on the way can ask for the same object, for seconds, and can sign nothing: the
-    secret key is not sent, and without it the token of temporary credentials is worth nothing.
+    The object does not exist, which is S3's answer over TLS. The URL has the caller's signature, because S3 denies any
+    request without credentials. Anyone who intercepts it can request the same object for seconds, but sign nothing: the
+    secret key is not sent, and the token of temporary credentials is worthless without it.
     """
     for role in ("raw", "processed", "rejected"):
         url = signed(trial, getattr(trial.pipeline, role), f"{trial.folder}not-there")
@@ -312,7 +313,7 @@ def plain_http(trial: Trial, _: Patience) -> None:
 
 
 def alarm(trial: Trial, patience: Patience) -> None:
-    """Set an alarm off by hand, see in its history whether it was sent, and put it back."""
+    """Trigger an alarm by hand, check in its history whether it notified its topic, and reset it."""
     pipeline, cloudwatch = trial.pipeline, trial.pipeline.client("cloudwatch")
     pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{pipeline.dashboard}-")
     ours = [one for page in pages for one in page["MetricAlarms"] if pipeline.topic in one["AlarmActions"]]
@@ -321,7 +322,7 @@ def alarm(trial: Trial, patience: Patience) -> None:
         raise No("no alarm sends to the environment's topic")
     if not calm:
         raise Unknown("every alarm is in ALARM or has its actions disabled")
-    # One that the files of the other rows cannot set off.
+    # Prefer one that the files of the other rows cannot trigger.
     chosen = next((one for one in calm if one["AlarmName"].endswith("-function-throttles")), calm[0])
     name = chosen["AlarmName"]
 
@@ -474,12 +475,12 @@ def second_plan(trial: Trial, _: Patience) -> None:
 
 
 def is_local(trial: Trial) -> bool:
-    """Tell of what the local AWS does not do at all."""
+    """Return whether this is the local AWS, which does not do this at all."""
     return trial.is_local
 
 
 def is_local_root(trial: Trial) -> bool:
-    """Tell of bucket policies: the local AWS does not hold its root user to them, as AWS does."""
+    """Return whether bucket policies are not enforced: unlike AWS, the local AWS exempts its root user from them."""
     return trial.is_local and trial.pipeline.account.arn.endswith(":root")
 
 

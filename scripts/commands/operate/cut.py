@@ -1,4 +1,4 @@
-"""Take the records of patients out of a file, and keep every other byte of it."""
+"""Remove the records of patients from a file, and keep every other byte of it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from commands.state import Pipeline
 
 PART_BYTES = 8 * 1024 * 1024
-MOST_PARTS = 9000  # S3 takes 10,000, and a part may be a little smaller than planned
+MOST_PARTS = 9000  # S3 accepts 10,000, and a part may be a little smaller than planned
 KEPT_HEADERS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType")
-SOURCE = "erased-from"  # metadata of a rewritten file: the version that it takes the place of
+SOURCE = "erased-from"  # metadata of a rewritten file: the version that it replaces
 CHANGED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "NoSuchKey", "404")
 
 
@@ -33,9 +33,9 @@ class Changed(Exception):  # noqa: N818 - not always an error of the command
 
 
 class Cut:
-    """Takes the records of patients out of a file that comes in pieces.
+    """Removes the records of patients from a file that arrives in pieces.
 
-    kept, removed: how many records so far. The digest is of the records that are kept, each byte for byte.
+    kept, removed: how many records so far. The digest covers the records that are kept, byte for byte.
     """
 
     def __init__(self, code: Any, patients: Patients) -> None:
@@ -47,16 +47,16 @@ class Cut:
 
     @property
     def proof(self) -> tuple[int, str]:
-        """How many records were kept, and the digest of them: the same for two files with the same records."""
+        """The number of records kept, and their digest: the same for two files with the same records."""
         return self.kept, self._digest.hexdigest()
 
     def pieces(self, source: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the file without the records, in pieces. Raises Rejected.
 
-        The handler's framer reports up to which byte of the file it has framed how many records; the decoder frames
-        each of these.
+        The handler's framer gives a batch of records and the byte of the file up to which it has framed; the decoder
+        separates the records of the batch.
         """
-        start, pending = 0, bytearray()  # of the file, read but not yet yielded
+        start, pending = 0, bytearray()  # pending: read but not yet yielded; start: its offset in the file
 
         def read() -> Iterator[bytes]:
             for data in source:
@@ -74,7 +74,7 @@ class Cut:
         yield self._space + bytes(pending)
 
     def _without(self, text: bytes, batch: list[Any], *, closed: bool) -> bytes:
-        """Return the text of a batch of records without those of the patients. It begins with the comma before it."""
+        """Return the text of a batch, which begins with the comma before it, without the records of the patients."""
         at, end = 0, len(text)
         if not (self.kept or self.removed):
             at = self._code._START.match(text).end()
@@ -101,7 +101,7 @@ class Cut:
 
 
 def cut_of(pipeline: Pipeline, patients: Patients, version: Version) -> Cut:
-    """Read a version to its end. Returns what is cut out of it and what is kept. Raises Rejected, ClientError."""
+    """Read a version to its end. Returns how much is removed from it and what is kept. Raises Rejected, ClientError."""
     cut = Cut(function_code(pipeline), patients)
     _, source = pieces_of(pipeline, version)
     for _ in cut.pieces(source):
@@ -110,9 +110,9 @@ def cut_of(pipeline: Pipeline, patients: Patients, version: Version) -> Cut:
 
 
 def rewrite(pipeline: Pipeline, patients: Patients, version: Version, newest: str) -> Cut:
-    """Rewrite a version, over the newest one, given by its ETag, without the records of patients.
+    """Write a version without the records of patients over the newest one, which is given by its ETag.
 
-    Returns what was kept. Raises Changed when another version is the newest one by now, Rejected, ClientError,
+    Returns what was kept. Raises Changed if another version is the newest one by now, Rejected, ClientError,
     Interrupted; then nothing was written.
     """
     got, source = pieces_of(pipeline, version)
@@ -121,7 +121,7 @@ def rewrite(pipeline: Pipeline, patients: Patients, version: Version, newest: st
     first, second = next(parts), next(parts, b"")
     headers = {name: got[name] for name in KEPT_HEADERS if name in got}
     headers["Metadata"] = got["Metadata"] | {SOURCE: version.version_id}
-    if headers["Metadata"].pop("record-count", None) and not second:  # of a result; in parts, as the handler has it
+    if headers["Metadata"].pop("record-count", None) and not second:  # of a result; like the handler, not in parts
         headers["Metadata"]["record-count"] = str(cut.kept)
     if got.get("TagCount"):
         tags = pipeline.s3.get_object_tagging(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
@@ -141,7 +141,7 @@ def rewrite(pipeline: Pipeline, patients: Patients, version: Version, newest: st
 
 
 def parts_of(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Join pieces to parts of at least that many bytes, but for the last one."""
+    """Join pieces into parts of at least that many bytes, except the last one."""
     part = bytearray()
     for piece in pieces:
         part += piece
@@ -154,7 +154,7 @@ def parts_of(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 def in_parts(
     pipeline: Pipeline, place: dict[str, Any], only: dict[str, str], parts: Iterable[bytes], headers: dict[str, Any]
 ) -> None:
-    """Upload in parts. Whatever goes wrong, nothing is left of it. Raises Interrupted, ClientError."""
+    """Upload in parts. If anything goes wrong, nothing remains. Raises Interrupted, ClientError."""
     s3, sent = pipeline.s3, []
     place = place | {"UploadId": s3.create_multipart_upload(**place, **headers, ChecksumAlgorithm="CRC32")["UploadId"]}
     try:
@@ -164,6 +164,6 @@ def in_parts(
             sent.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]})
         s3.complete_multipart_upload(**place, **only, MultipartUpload={"Parts": sent})
     except BaseException:
-        with suppress(BotoCoreError, ClientError):  # else the bucket's lifecycle rule does it
+        with suppress(BotoCoreError, ClientError):  # otherwise the bucket's lifecycle rule does this
             s3.abort_multipart_upload(**place)
         raise

@@ -1,4 +1,4 @@
-"""Make results again, by the function's own code, and compare."""
+"""Make results again with the function's own code, and compare them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from commands.state import Pipeline
 
-OF_REJECTED = "rejected, delete the result: "  # begins the reason of a fault that no repair removes
+OF_REJECTED = "rejected, delete the result: "  # prefix of the reason for a fault that no repair removes
 
 
 class Digest:
-    """Takes the place of S3 for the function's code: reads go through, of what it writes only a digest is kept."""
+    """Stands in for S3 in the function's code: reads pass through, and of writes only a digest is kept."""
 
     def __init__(self, s3: Any) -> None:
         self.get_object = s3.get_object
@@ -59,7 +59,7 @@ def begin_reading(
 ) -> tuple[dict[str, Any], Any, Generator[bytes]]:
     """Begin to read a version, as the handler does, but without a deadline. Raises ClientError.
 
-    Returns S3's response, the handler's Work and the pieces, of which each raises what the handler's Download raises.
+    Returns S3's response, the handler's Work and the pieces, which raise what the handler's Download raises.
     """
     code = function_code(pipeline)
     got = pipeline.s3.get_object(Bucket=bucket, Key=key, VersionId=version_id)
@@ -68,7 +68,7 @@ def begin_reading(
 
 
 def differs(pipeline: Pipeline, key: str, version_id: str, etag: str) -> str:
-    """Make a result again from its raw version, by the function's own code. Returns how it differs, empty if not."""
+    """Make a result again from its raw version with the function's own code. Returns how it differs, empty if not."""
     code = function_code(pipeline)
     _, work, pieces = begin_reading(pipeline, pipeline.raw, key, version_id, etag)
     try:

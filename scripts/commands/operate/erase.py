@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 2.0
 AT_ONCE = 100  # keys whose plans are held in memory
-SWEEPS = 3  # times that what the function has written meanwhile is removed as well
+SWEEPS = 3  # attempts to remove what the function has written meanwhile as well
 ACTIONS = {
     "rewrite": "to be rewritten without the records and processed; then all older versions and results are removed",
     "result": "to have a kept result rewritten without the records; then what holds them is removed",
@@ -93,16 +93,16 @@ class Stored(NamedTuple):
 
     @property
     def version(self) -> Version:
-        """The same, to be searched."""
+        """The same version, to be searched."""
         return Version(self.bucket, self.key, self.version_id, self.etag, self.modified, self.newest)
 
 
 class Task(NamedTuple):
-    """The work to be done about a key.
+    """The work to be done on a key.
 
-    action: what ACTIONS tells. Of what is to be rewritten: newest, ID and ETag of the newest version; base, those of
-    the version whose records are kept; made, those of the version that was written in its place.
-    state: planned, made, settled and removed, one after the other; else why nothing more is done, with the reason.
+    action: one of ACTIONS. For a rewrite: newest, the ID and ETag of the newest version; base, those of the version
+    whose records are kept; made, those of the version that was written in its place.
+    state: planned, made, settled and removed, in that order; else why nothing more is done, with the reason.
     """
 
     key: str
@@ -157,7 +157,7 @@ def everywhere(pipeline: Pipeline, key: str) -> dict[str, list[Stored]]:
 def plan_key(pipeline: Pipeline, key: str, held: Iterable[Held] | None = None) -> tuple[Task, list[Stored]]:
     """Return what to do about a key, and the versions that are to go. Raises Refused, ClientError.
 
-    held: its versions that hold something of the patients. None: all of the key is to go.
+    held: its versions that hold data of the patients. None: all versions are to go.
     """
     found = everywhere(pipeline, key)
     if held is None:
@@ -176,8 +176,8 @@ def plan_patients(
 ) -> tuple[Task, list[Stored]]:
     """Return what to do about a key that holds records of patients, and the versions that are to go.
 
-    What is current stays, without the patients: the newest upload or, where that is rejected, the one before it; the
-    result where no upload is behind it any more. Raises ClientError.
+    What is current stays, without the patients: the newest upload or, if it is rejected, the one before it; the result
+    if its upload no longer exists. Raises ClientError.
     """
     raw, processed, rejected = found.values()
     holding = {(one.version.bucket, one.version.version_id): one for one in held}
@@ -213,9 +213,9 @@ def only_theirs(held: Held | None) -> bool:
 
 
 def without(found: list[Stored], holding: dict[tuple[str, str], Held]) -> list[Stored]:
-    """Return the versions in a bucket that are to go, given those that hold something.
+    """Return the versions in a bucket that are to be removed, given those that hold something.
 
-    If the newest one goes, or all but delete markers, then all go: an older version must not come to light again.
+    If the newest one goes, or all but delete markers, then all go: an older version must not become current again.
     """
     to_go = [one for one in found if (one.bucket, one.version_id) in holding]
     versions = [one for one in found if not one.marker]
@@ -229,7 +229,7 @@ def is_settled(pipeline: Pipeline, key: str, newest: tuple[str, str]) -> bool:
 
 
 def lock(pipeline: Pipeline, doomed: list[Stored]) -> str:
-    """Return what object lock says against removing versions, empty if nothing."""
+    """Return until when object lock prevents the removal of versions, empty if it does not."""
     until = ""
     for one in doomed:
         if one.marker:
@@ -248,7 +248,7 @@ def lock(pipeline: Pipeline, doomed: list[Stored]) -> str:
 
 
 def make_plan(pipeline: Pipeline, ledger: Ledger, keys: list[str], keep_rejected: bool) -> None:
-    """Note what is to be done: about keys, or where none is named about what was found. Raises Refused, ClientError."""
+    """Note what is to be done: for the keys named or, if none is, for those found. Raises Refused, ClientError."""
 
     def of(key: str) -> tuple[Task, list[Stored]]:
         if keys:
@@ -268,22 +268,22 @@ def make_plan(pipeline: Pipeline, ledger: Ledger, keys: list[str], keep_rejected
 
 
 def keep(ledger: Ledger, task: Task) -> None:
-    """Keep how far a task is."""
+    """Save the progress of a task."""
     ledger.db.execute("insert or replace into task values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", task)
 
 
 def to_remove(ledger: Ledger, doomed: Iterable[Stored]) -> None:
-    """Keep what is to be removed, before it is."""
+    """Save what is to be removed, before it is removed."""
     ledger.db.executemany("insert or ignore into doomed values (?, ?, ?, ?, ?, ?, ?, null)", doomed)
 
 
 def tasks(ledger: Ledger, condition: str = "true") -> list[Task]:
-    """Return the tasks of a condition, in order of their keys."""
+    """Return the tasks that meet a condition, in order of their keys."""
     return [Task(*row) for row in ledger.db.execute(f"select * from task where {condition} order by key")]  # noqa: S608
 
 
 def doomed_of(ledger: Ledger, key: str) -> list[Stored]:
-    """Return what is to be removed of a key, in the order in which it is to be: the newest version of a bucket last."""
+    """Return what is to be removed of a key, in the order of removal: the newest version of a bucket last."""
     rows = ledger.db.execute(
         "select bucket, key, version, etag, modified, marker, newest from doomed where key = ? order by newest", [key]
     )
@@ -335,7 +335,7 @@ def rewrite_one(pipeline: Pipeline, patients: Patients, task: Task) -> Task:
     old = None
     try:
         if not made_of(pipeline, task):
-            with contextlib.suppress(Changed):  # as also says a request that was repeated, if its first answer was lost
+            with contextlib.suppress(Changed):  # also raised by a retry, if the first response was lost
                 old = rewrite(pipeline, patients, base, task.newest_etag)
         if not (made := made_of(pipeline, task)):
             return task._replace(state="changed", reason="a newer version was uploaded meanwhile")
@@ -383,15 +383,15 @@ def await_results(pipeline: Pipeline, ledger: Ledger, seconds: float) -> None:
 
 
 def settle(pipeline: Pipeline, task: Task) -> tuple[Task, list[Stored]]:
-    """Look whether a rewritten upload has its result. Returns the task, and the results that were made before it."""
+    """Check whether a rewritten upload has its result. Returns the task, and the results made before this one."""
     made, newest = (task.made, task.made_etag), head(pipeline, pipeline.raw, task.key)
     if not newest or lineage(newest) != made:
         return task._replace(state="changed", reason="a newer version was uploaded meanwhile"), []
-    if not task.key.endswith(".json"):  # nothing is made from it
+    if not task.key.endswith(".json"):  # the function ignores it
         return task._replace(state="settled"), []
     if source(head(pipeline, pipeline.processed, task.key)) == made:
         results = stored(pipeline, pipeline.processed, task.key)
-        current = source(head(pipeline, pipeline.processed, task.key)) == made  # of the listing, too
+        current = source(head(pipeline, pipeline.processed, task.key)) == made  # also when listed
         others = [*results[:-1], *stored(pipeline, pipeline.rejected, task.key)]
         return (task._replace(state="settled"), others) if current else (task, [])
     if source(head(pipeline, pipeline.rejected, task.key)) == made:
@@ -421,11 +421,11 @@ def remove_all(pipeline: Pipeline, ledger: Ledger) -> None:
 
 
 def remove(pipeline: Pipeline, task: Task, doomed: list[Stored]) -> list[Stored]:
-    """Remove versions and delete markers of a key. Returns what was removed on top. Raises Interrupted, ClientError.
+    """Remove versions and delete markers of a key. Returns what else was removed. Raises Interrupted, ClientError.
 
-    Uploads go last: where the function removes results of deleted uploads, it gets an event for each and finds none.
-    In each bucket the newest one goes last: no older one comes to light meanwhile. Of a key that is erased, what the
-    function wrote meanwhile goes as well, and is what is returned. A version that object lock has come to hold stays.
+    Uploads go last: if the function removes results of deleted uploads, it gets an event for each and finds none.
+    In each bucket the newest version goes last, so that no older one becomes current meanwhile. If the key is erased,
+    what the function wrote meanwhile is removed as well, and returned. A version that is now locked stays.
     """
     order = {bucket: place for place, bucket in enumerate((pipeline.processed, pipeline.rejected, pipeline.raw))}
     swept: list[Stored] = []
@@ -435,7 +435,7 @@ def remove(pipeline: Pipeline, task: Task, doomed: list[Stored]) -> list[Stored]
             try:
                 pipeline.s3.delete_object(Bucket=one.bucket, Key=one.key, VersionId=one.version_id)
             except ClientError:
-                if not lock(pipeline, [one]):  # as what was written since the plan may be
+                if not lock(pipeline, [one]):  # what was written since the plan may be locked
                     raise
         if task.action != "erase" or stored(pipeline, pipeline.raw, task.key):
             break
@@ -515,7 +515,7 @@ def prove_key(
 
 
 def named(pipeline: Pipeline, one: Stored) -> dict[str, Any]:
-    """Return what a report calls a version."""
+    """Return a version as the report names it."""
     return {"bucket": role(pipeline, one.bucket), "version_id": one.version_id, "delete_marker": bool(one.marker)}
 
 
@@ -534,15 +534,15 @@ def held_still(pipeline: Pipeline, patients: Patients, version: Version) -> str:
 
 
 def incomplete(pipeline: Pipeline, bucket: str, key: str) -> list[dict[str, Any]]:
-    """Return the multipart uploads to a key that are under way or were given up."""
+    """Return the multipart uploads to a key that are in progress or were abandoned."""
     pages = pipeline.s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key, EncodingType="url")
     return [one for page in pages for one in page.get("Uploads", []) if unquote(one["Key"]) == key]
 
 
 def events(pipeline: Pipeline, ledger: Ledger) -> dict[str, int]:
-    """Return how many failed events are about the keys, and how many wait. They name keys, and are left where they are.
+    """Return how many failed events are about the keys, and how many wait. Both name keys, and stay in their queues.
 
-    Like everybody who looks into a queue, this hides its messages from others for a short time.
+    Like any receiver, this hides the messages of a queue from others for a short time.
     """
     keys, letters, about = {task.key for task in tasks(ledger)}, dead_letters(pipeline, Ledger()), 0
     try:
@@ -599,7 +599,7 @@ def erase(pipeline: Pipeline, options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def report_file(path: str | None) -> Iterator[IO[str] | None]:
-    """Open the file for the report, which only its owner may read. Removed again unless it was written to."""
+    """Open the file for the report, which only its owner may read. Remove it again if nothing was written to it."""
     if not path:
         yield None
         return
@@ -664,7 +664,7 @@ def reported(
 
 
 def still_there(pipeline: Pipeline, version: Version) -> dict[str, Any] | None:
-    """Return what a report calls a version, None when it is gone."""
+    """Return a version as the report names it, None when it is gone."""
     try:
         pipeline.s3.head_object(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
     except ClientError as error:

@@ -17,7 +17,7 @@ REFUSED = {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError",
 THROTTLED = {"503", "KmsThrottled", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "SlowDown"}
 THROTTLED |= {"Throttling", "ThrottlingException", "TooManyRequestsException"}
 ABSENT = {"NoSuchBucket", "ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"}
-# What IAM calls these calls.
+# The IAM actions of these calls.
 ACTIONS = {
     "CompleteMultipartUpload": "s3:PutObject (and kms:Decrypt)",
     "CreateMultipartUpload": "s3:PutObject (and kms:GenerateDataKey)",
@@ -53,7 +53,7 @@ ACTIONS = {
 
 
 def explain(error: Exception, pipeline: Pipeline | None = None) -> str:
-    """Return cause and remedy of a call to AWS that failed, in one line."""
+    """Return the cause and the remedy of a failed call to AWS, in one line."""
     if isinstance(error, IncompleteReadError):
         return "an answer of AWS broke off. Run this again."
     if isinstance(error, ParamValidationError):

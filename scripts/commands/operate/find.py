@@ -1,6 +1,6 @@
-"""Find where patients are: in every version of uploads and results, by the handler's own reading of records.
+"""Find patients in every version of uploads and results, reading records as the handler does.
 
-The ids that are asked about stay in memory: they are in no argument, message, report or file that a command leaves.
+The ids asked about stay in memory: no argument, message, report or file that a command leaves contains them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 16  # objects read at the same time
 WHOLE_BYTES = 1024 * 1024  # objects up to this size are held whole, so that most are ruled out without being framed
 MOST_IDS = 1000  # in one run
-FEW_IDS = 16  # with more, framing is faster than to search for each
-COMMIT_EVERY = 1000  # versions; what a killed run repeats at most
+FEW_IDS = 16  # with more, framing is faster than searching for each
+COMMIT_EVERY = 1000  # versions; the most that is repeated after a run was killed
 COMPRESSED = ("a zip archive", "a 7-Zip archive", "a bzip2 file", "an xz file", "a Zstandard file")
 GONE = ("NoSuchKey", "NoSuchVersion")
 STATES = {
@@ -59,11 +59,11 @@ _patient_id = attrgetter("patient_id")
 
 
 class Patients:
-    """The ids that are asked about. A record is of a patient when the handler reads exactly this id in it."""
+    """The ids asked about. A record belongs to a patient if the handler reads exactly this id in it."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.ids = frozenset(ids)
-        # As they stand in a text without escapes. A rejected file may not be in UTF-8.
+        # The ids as they appear in a text without escapes. A rejected file may not be in UTF-8.
         forms = {form for one in self.ids for form in _forms(one)}
         self._escapes = re.compile(
             b"|".join(sorted({one for char in set("".join(self.ids)) for one in _escapes(char)}))
@@ -74,15 +74,14 @@ class Patients:
 
     def among(self, batch: list[Any]) -> int:
         """Return how many records of a batch are of these patients."""
-        if self.ids.isdisjoint(map(_patient_id, batch)):  # as nearly always, and faster than to count
+        if self.ids.isdisjoint(map(_patient_id, batch)):  # nearly always so, and faster than counting
             return 0
         return sum(map(self.ids.__contains__, map(_patient_id, batch)))
 
     def ruled_out(self, data: bytes) -> bool:
         """Return whether a whole file is sure to hold none of the ids. If not, nothing is known yet.
 
-        Where none of its characters is escaped, an id stands as it is. Content that is not a JSON array may be
-        anything.
+        If none of its characters is escaped, an id appears as it is. Content that is not a JSON array may be anything.
         """
         return (
             len(self.ids) <= FEW_IDS
@@ -93,11 +92,11 @@ class Patients:
         )
 
     def in_text(self, pieces: Iterable[bytes]) -> bool:
-        """Return whether an id stands in a text of any kind, as it is or escaped, and not as part of a longer word."""
+        """Return whether an id appears in text of any kind, as it is or escaped, but not as part of a longer word."""
         as_it_is, unescaped = (_Search(self._patterns, self._longest) for _ in range(2))
         escapes = _Unescape()
         for piece in pieces:
-            # UTF-16 is the same text with zeros in it, as far as it is ASCII.
+            # For ASCII characters, UTF-16 is the same text with zero bytes in it.
             if as_it_is.feed(piece) or unescaped.feed(escapes.feed(piece.replace(b"\0", b""))):
                 return True
         return as_it_is.feed(b"", last=True) or unescaped.feed(escapes.feed(b"", last=True), last=True)
@@ -114,7 +113,7 @@ def _forms(one: str) -> Iterator[bytes]:
 
 
 def _escapes(char: str) -> Iterator[bytes]:
-    """Yield patterns of the escapes that JSON has for a character, or for the halves of one."""
+    """Yield patterns of JSON's escapes for a character, or for its surrogates."""
     if short := {escaped.decode(): letter for letter, escaped in _SHORT.items()}.get(char):
         yield rb"\\" + short
     if char in '"\\/':
@@ -132,14 +131,14 @@ def _on_its_own(form: bytes) -> bytes:
 
 
 class _Search:
-    """Looks for patterns in a text that comes in pieces."""
+    """Looks for patterns in a text that arrives in pieces."""
 
     def __init__(self, patterns: list[tuple[bytes, re.Pattern[bytes]]], longest: int) -> None:
         self._patterns, self._overlap = patterns, longest + 2  # with the characters before and after
         self._window, self._at_start = b"", True
 
     def feed(self, data: bytes, *, last: bool = False) -> bool:
-        """Add the next bytes. Returns whether a pattern is found, and what is before and after it known."""
+        """Add the next bytes. Returns whether a pattern is found and the bytes before and after it are known."""
         window = self._window + data
         for form, pattern in self._patterns:
             if form not in window:
@@ -153,7 +152,7 @@ class _Search:
 
 
 class _Unescape:
-    """Replaces the escapes of JSON in a text that comes in pieces; in what is not JSON, whatever looks like one."""
+    """Replaces JSON's escapes in a text that arrives in pieces; if it is not JSON, whatever looks like an escape."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -182,13 +181,13 @@ def _unescaped(escape: bytes) -> bytes:
 
 
 def ask_for(path: str) -> tuple[Patients, str]:
-    """Read ids, one a line, from a file, or where none is named from standard input. Raises Refused.
+    """Read ids, one a line, from a file or, if none is named, from standard input. Raises Refused.
 
-    Returns them and what a later run tells the same file by: empty if it is no file. Nothing in it comes from the ids.
+    Returns them and what identifies the file to a later run, which is empty if it is no file and never made from ids.
     """
     try:
         if path:
-            with open(path, "rb") as file:  # noqa: PTH123 - a Path takes an empty name for a folder
+            with open(path, "rb") as file:  # noqa: PTH123 - Path treats an empty name as a folder
                 data, source = _read(file)
         else:
             if sys.stdin.isatty():
@@ -214,16 +213,16 @@ def _read(file: BinaryIO) -> tuple[bytes, str]:
     data = file.read()
     try:
         status = os.fstat(file.fileno())
-    except OSError:  # of a test, say
+    except OSError:  # in a test, for example
         return data, ""
     regular = stat.S_ISREG(status.st_mode)
     return data, f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}" if regular else ""
 
 
 def same_question(ledger: Ledger, resume: bool, **question: Any) -> None:
-    """Note what is asked, or with `resume` compare. Raises Refused when it is not what the stopped run was asked.
+    """Note the question or, with `resume`, compare it. Raises Refused when it differs from that of the stopped run.
 
-    Of ids only the file is compared, by its place on the disk and its last change: what is kept tells nothing of them.
+    For ids, only the file's place on the disk and last change are compared, so what is kept reveals nothing about them.
     """
     for name, value in question.items():
         before = ledger.get(f"asked {name}")
@@ -314,7 +313,7 @@ def count_records(code: Any, patients: Patients, pieces: Iterator[bytes]) -> tup
 
 
 def versions(pipeline: Pipeline, prefix: str, after: str = "") -> Iterator[Version]:
-    """Yield all versions of uploads and results, in order of their keys, from the key after `after` on."""
+    """Yield all versions of uploads and results, in order of their keys, starting after the key `after`."""
 
     def of(bucket: str) -> Iterator[Version]:
         pages = pipeline.s3.get_paginator("list_object_versions").paginate(
@@ -336,7 +335,7 @@ def versions(pipeline: Pipeline, prefix: str, after: str = "") -> Iterator[Versi
 
 
 def search(pipeline: Pipeline, ledger: Ledger, patients: Patients, prefix: str, rate: float, since: float = 0) -> None:
-    """Search all versions that were written since a time, and note which hold something. Goes on where it was stopped.
+    """Search all versions that were written since a time, and note which hold something. Resumes a stopped run.
 
     rate: versions per second. Raises Interrupted, Refused, ClientError; what was noted stays noted.
     """
@@ -352,7 +351,7 @@ def search(pipeline: Pipeline, ledger: Ledger, patients: Patients, prefix: str, 
 
     try:
         for version, held in each(lambda one: look(pipeline, patients, one), paced(), SIDE_BY_SIDE):
-            if version.key != at:  # all versions of the key before are done
+            if version.key != at:  # all versions of the previous key are done
                 ledger.put(after=at, done=done)
                 at = version.key
             done += 1
@@ -385,7 +384,7 @@ def noted(ledger: Ledger, condition: str = "true", values: Iterable[Any] = ()) -
 
 
 def find(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    """Tell where patients are. Returns 1 when some of the versions could not be searched, else 0. Raises Refused."""
+    """Show where patients are. Returns 1 when some of the versions could not be searched, else 0. Raises Refused."""
     patients, source = ask_for(options.patients)
     ledger = Ledger(ledger_path("find", pipeline.raw, options.prefix, options.since), options.resume)
     same_question(ledger, options.resume, patients=source)

@@ -1,4 +1,4 @@
-"""The knowledge of a run, on disk, so that memory does not grow with the number of objects."""
+"""The notes of a run, on disk, so that memory does not grow with the number of objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = ROOT / ".local/operate"
 
 
 class Ledger:
-    """The knowledge of a run, on disk. With a path it outlives the run, so that a later one can resume."""
+    """The notes of a run, on disk. With a path they outlive the run, so that a later one can resume."""
 
     def __init__(self, path: Path | None = None, resume: bool = False) -> None:
         self._path = path
@@ -74,7 +74,7 @@ class Ledger:
         return self.db.execute(query).fetchone()[0]
 
     def keys(self, query: str, after: str = "") -> Iterator[str]:
-        """Yield the keys of a query that ends in a condition, in order, while what it asks of may change."""
+        """Yield the keys of a query that ends in a condition, in order, even if its table changes meanwhile."""
         while page := self.db.execute(f"{query} and key > ? order by key limit 1000", [after]).fetchall():
             yield from (key for (key,) in page)
             after = page[-1][0]
@@ -87,6 +87,6 @@ class Ledger:
 
 
 def ledger_path(verb: str, *what: object) -> Path:
-    """Return where a run is kept, by what it is about."""
+    """Return the path of a run's notes, which depends on what the run is about."""
     name = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     return FOLDER / f"{verb}-{name}.db"

@@ -1,4 +1,4 @@
-"""Which keys there are to audit: from listings of both buckets, or from an inventory of the raw one."""
+"""The keys to audit, from listings of both buckets, or from an inventory of the raw one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 def listed(pipeline: Pipeline, prefix: str, after: str) -> Iterator[Row]:
-    """Merge the listings of both buckets, which S3 gives in key order, from the key after `after` on."""
+    """Merge the listings of both buckets, which S3 returns in key order, starting after the key `after`."""
 
     def raw() -> Iterator[Row]:
         pages = pipeline.s3.get_paginator("list_object_versions").paginate(
@@ -81,7 +81,7 @@ class Inventory:
             raise Refused(f"that inventory is of {content['sourceBucket']}. One of {pipeline.raw} is needed.")
         if content["fileFormat"] != "CSV" or not {"Key", "VersionId", "IsLatest", "IsDeleteMarker"} <= set(columns):
             raise Refused("the inventory must be in CSV, of all versions. Change its configuration, wait for the next.")
-        # What an inventory leaves out is in no file of it.
+        # The files of an inventory do not say what it leaves out.
         try:
             answer = pipeline.s3.get_bucket_inventory_configuration(Bucket=pipeline.raw, Id=name)
         except ClientError as error:
@@ -96,7 +96,7 @@ class Inventory:
         return cls(bucket, columns, content["files"], int(content["creationTimestamp"]) / 1000)
 
     def rows(self, pipeline: Pipeline, ledger: Ledger, prefix: str) -> Iterator[Row]:
-        """Yield its keys, deleted ones as well, but those that the ledger has done. Raises Refused if it is damaged."""
+        """Yield its keys, also deleted ones, except those already done in the ledger. Raises Refused if damaged."""
         row, done = 0, ledger.get("done", 0)
         for number, file in enumerate(self.files):
             end = ledger.get(f"end of file {number}")
@@ -117,7 +117,7 @@ class Inventory:
 
 
 def fetch(pipeline: Pipeline, bucket: str, file: dict[str, Any], data: IO[bytes]) -> None:
-    """Put a file of an inventory on disk: looking at its objects takes longer than S3 holds a connection.
+    """Download a file of an inventory: looking at its objects takes longer than S3 keeps a connection open.
 
     Raises Refused if it is damaged.
     """

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-LATE_SECONDS = 10.0  # how late a line may show in the log
-LOG_PAGE = 10_000  # log events in one page, the most that CloudWatch gives
-OUTCOMES = ("processed", "rejected", "failed", "gone")  # what the function logs of a file
+LATE_SECONDS = 10.0  # how late a line may appear in the log
+LOG_PAGE = 10_000  # log events in one page, the most that CloudWatch returns
+OUTCOMES = ("processed", "rejected", "failed", "gone")  # what the function logs about a file
 
 
 def log_lines(pipeline: Pipeline, since: float, term: str = "") -> Iterator[tuple[float, dict[str, Any]]]:
     """Yield time, in seconds since the epoch, and content of the log's JSON lines, oldest first.
 
-    With a term, only of those that hold it.
+    With a term, only of lines that contain it.
     """
     request: dict[str, Any] = {"logGroupName": pipeline.log_group, "startTime": int(since * 1000)}
     if term:
@@ -49,11 +49,11 @@ def log_lines(pipeline: Pipeline, since: float, term: str = "") -> Iterator[tupl
 
 
 def parsed(text: str) -> Any:
-    """Return the JSON object in a text, or None if it is something else or holds half a character."""
+    """Return the JSON object in a text, or None if it is something else or has a lone surrogate."""
     try:
         value = json.loads(text)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()  # as an escape, half a character passes for JSON
+            json.dumps(value, ensure_ascii=False).encode()  # escaped, a lone surrogate is valid JSON
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -62,7 +62,7 @@ def parsed(text: str) -> Any:
 def outcomes(pipeline: Pipeline, since: float, term: str = "bytes_out") -> Iterator[tuple[float, dict[str, Any]]]:
     """Yield time and content of the lines that the function logs, one for each file that it handles.
 
-    `term` stands in every such line; "ERROR" in those of files that failed.
+    The default `term` is in every such line; "ERROR" is in those of failed files.
     """
     for at, line in log_lines(pipeline, since, term):
         if line.get("message") in OUTCOMES and "bytes_out" in line:
@@ -72,7 +72,7 @@ def outcomes(pipeline: Pipeline, since: float, term: str = "bytes_out") -> Itera
 def note_failures(pipeline: Pipeline, ledger: Ledger, since: float, wanted: str) -> None:
     """Note why files failed, as far as the log goes back. `wanted` is the table with the keys that matter."""
     for _, line in outcomes(pipeline, since, "ERROR"):
-        # A version's content never changes: once it is rejected, later trouble on the way to it says nothing new.
+        # A version's content never changes: once it is rejected, a later failure to read it says nothing new.
         ledger.db.execute(
             f"""
             insert into failure select :key, :version_id, :message, :reason, 1

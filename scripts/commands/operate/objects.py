@@ -30,13 +30,13 @@ def lineage(answer: Any) -> tuple[str, str]:
 
 
 def source(answer: Any) -> tuple[Any, Any]:
-    """Return version ID and ETag of the source of a result or a verdict, None where its metadata name none."""
+    """Return the version ID and ETag of the source of a result or a verdict, None where its metadata has none."""
     metadata = answer["Metadata"] if answer else {}
     return metadata.get("source-version-id"), metadata.get("source-etag")
 
 
 def result_of(pipeline: Pipeline, key: str, versions: Container[str]) -> Any:
-    """Return S3's response for a result, with its Body, None unless it is made from one of the versions.
+    """Return S3's response for a result, with its Body, or None unless it is made from one of the versions.
 
     Raises ClientError.
     """
@@ -53,7 +53,7 @@ def result_of(pipeline: Pipeline, key: str, versions: Container[str]) -> Any:
 
 
 def each[T, R](work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
-    """Yield items with what work makes of them, in order, done in threads a bounded number ahead."""
+    """Yield items in order, each with the result of `work`; threads work a bounded number of items ahead."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[T, Any]] = deque()
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 BATCH = 10  # messages in one call, the most that SQS takes
-WAIT_SECONDS = 1  # asks all of SQS's servers; without it, only some
+WAIT_SECONDS = 1  # long polling, which asks all of SQS's servers instead of some
 RUN = "redrive"  # message attribute that tells which run sent an event again
 
 
@@ -31,7 +31,7 @@ def notification(bucket: str, key: str) -> str:
 def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
     """Send events, no more than a batch, to the ingestion queue, which feeds the function in both modes.
 
-    Raises Refused when SQS does not take them all, ClientError.
+    Raises ClientError, and Refused when SQS does not accept them all.
     """
     attributes = {RUN: {"DataType": "String", "StringValue": run}} if run else {}
     entries = [
@@ -44,7 +44,7 @@ def send(pipeline: Pipeline, events: list[str], run: str = "") -> None:
 
 
 def insist(call: Callable[..., Any], queue: str, entries: list[dict[str, Any]]) -> dict[str, str]:
-    """Make a call about a batch until SQS has done all of it. Returns the errors of entries that it keeps refusing."""
+    """Retry a batch call until SQS accepts every entry. Returns the errors of the entries that it keeps refusing."""
     refused: dict[str, str] = {}
     for attempt in range(6):
         answer = call(QueueUrl=queue, Entries=entries)
@@ -63,25 +63,25 @@ class Pace:
         self._rate, self._free = rate, time.monotonic()
 
     def keep(self, count: int) -> None:
-        """Wait until the next may go after so many have. Raises Interrupted."""
+        """Count so many objects, and wait until the next one is due. Raises Interrupted."""
         self._free = max(self._free, time.monotonic() - 1) + count / self._rate
         pause(self._free - time.monotonic())
 
 
 def depth(pipeline: Pipeline, queue: str) -> int:
-    """Return about how many messages a queue holds, those included that somebody works on."""
+    """Return approximately how many messages a queue holds, including those in flight."""
     names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
     attributes = pipeline.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
     return sum(int(attributes.get(name, 0)) for name in names)
 
 
 def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]]:
-    """Yield each message of the dead-letter queue once. Close it to give back all that were not removed.
+    """Yield each message of the dead-letter queue once. Close the generator to return all that were not removed.
 
-    Notes about how many it did not get, as somebody else has them in hand.
+    Notes approximately how many messages it did not get, because others have them in flight.
 
-    SQS has no way to look at messages without hiding them from others for a time, which is chosen to last for all. It
-    may answer with less than it has, so it is asked again where there should be more.
+    SQS cannot show messages without hiding them from others for a time, which is chosen to last for all of them. It may
+    return fewer than it has, so it is asked again if there should be more.
     """
     expected = depth(pipeline, pipeline.dead_letter)
     hidden = min(60 + expected // 20, 43_200)
@@ -118,14 +118,14 @@ def dead_letters(pipeline: Pipeline, ledger: Ledger) -> Generator[dict[str, Any]
 
 
 def note_receipt(ledger: Ledger, message: dict[str, Any]) -> bool:
-    """Note the newest receipt of a message, which is what SQS wants to see. Returns whether it is the first one."""
+    """Note the newest receipt handle of a message, which SQS requires. Returns whether it is the first one."""
     values = [message["ReceiptHandle"], message["MessageId"]]
     ledger.db.execute("update message set handle = ? where id = ? and handle != ''", values)
     return bool(ledger.db.execute("insert or ignore into message (handle, id) values (?, ?)", values).rowcount)
 
 
 def remove(pipeline: Pipeline, ledger: Ledger, messages: list[dict[str, Any]]) -> int:
-    """Take messages, no more than a batch, out of the dead-letter queue. Returns how many SQS keeps all the same."""
+    """Delete messages, no more than a batch, from the dead-letter queue. Returns how many SQS did not delete."""
     entries = [{"Id": message["MessageId"], "ReceiptHandle": message["ReceiptHandle"]} for message in messages]
     kept = insist(pipeline.sqs.delete_message_batch, pipeline.dead_letter, entries)
     removed = [[entry["Id"]] for entry in entries if entry["Id"] not in kept]
@@ -144,8 +144,8 @@ class Failed(NamedTuple):
 def failed_objects(body: str) -> tuple[str, list[Failed], int | None]:
     """Return the event of S3 in a message of the dead-letter queue, its objects, and how often Lambda has tried it.
 
-    No objects if it is no such event, as the function sees it. In direct mode the message is Lambda's record of the
-    failure, in queue mode the event itself, and who has tried it how often is not in it.
+    No objects if the function would not accept it as such an event. In direct mode the message is Lambda's record of
+    the failure; in queue mode it is the event itself, which does not say how often it was tried.
     """
     record = parsed(body) or {}
     event = record
@@ -158,7 +158,7 @@ def failed_objects(body: str) -> tuple[str, list[Failed], int | None]:
     reason = str(answer.get("errorType", ""))
     if "Task timed out" in message:
         reason = "timed_out"
-    elif not answer:  # the function was never asked, or for too long
+    elif not answer:  # the function did not answer; Lambda's condition says why
         reason = str(context.get("condition", ""))
     named, all_of_them = [], []
     try:
@@ -168,7 +168,7 @@ def failed_objects(body: str) -> tuple[str, list[Failed], int | None]:
             if not key or not isinstance(bucket, str):
                 return "", [], None
             before, found, rest = message.partition(f" bucket={bucket} key={key} version=")
-            if found:  # as the function names each object that failed
+            if found:  # the function names each object that failed in this way
                 named.append(Failed(key, rest.partition(";")[0], before.rpartition("; ")[2]))
             all_of_them.append(Failed(key, version if isinstance(version, str) else "", reason))
         return json.dumps(event), named or all_of_them, tries if tries in range(1000) else None

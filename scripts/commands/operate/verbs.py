@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 200_000  # SQS takes 256 KiB in one call
 POLL_SECONDS = 2.0
-STOPS = (Interrupted, ClientError, BotoCoreError, Refused)  # what ends a run before its time
+STOPS = (Interrupted, ClientError, BotoCoreError, Refused)  # what ends a run early
 STATUS_SECONDS = 20.0  # how long status reads the log
 LISTED = 10_000  # keys that status looks at
 
@@ -99,7 +99,7 @@ def audit(pipeline: Pipeline, options: argparse.Namespace) -> int:
 def remove_orphans(pipeline: Pipeline, ledger: Ledger) -> int:
     """Delete the results that were found to have no source. Returns how many. Older versions stay recoverable.
 
-    A source that is uploaded at the same time may have had its result deleted: it is sent through the pipeline again.
+    If a source is uploaded at the same time, its result may have been deleted, so the source is sent again.
     """
     removed = 0
     for key in ledger.keys("select key from found where verdict = 'orphaned'"):
@@ -117,9 +117,9 @@ def remove_orphans(pipeline: Pipeline, ledger: Ledger) -> int:
 
 
 def send_again(pipeline: Pipeline, ledger: Ledger, pages: Iterable[tuple[Sequence[str], str]], rate: float) -> int:
-    """Send events about raw objects, those after the last one in the ledger. Returns how many in all.
+    """Send events about the raw objects after the last one in the ledger. Returns the total number sent.
 
-    pages: keys, and the key up to which all has been gone through with them. Raises Interrupted.
+    pages: keys, and the key up to which everything is done once they are sent. Raises Interrupted.
     """
     pace, progress, total = Pace(rate), Progress("objects sent"), ledger.get("sent", 0)
 
@@ -148,7 +148,7 @@ def send_again(pipeline: Pipeline, ledger: Ledger, pages: Iterable[tuple[Sequenc
 
 
 def reprocess(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    """Send raw objects through the pipeline again, those that were uploaded since a time. Returns 0."""
+    """Send the raw objects that were uploaded since a time through the pipeline again. Returns 0."""
     ledger = Ledger(ledger_path("reprocess", pipeline.raw, options.prefix, options.since), options.resume)
     after = ledger.get("sent_up_to", "")
     since = ledger.get("since") or moment(options.since or "1970-01-01")
@@ -257,7 +257,7 @@ def failures(pipeline: Pipeline, options: argparse.Namespace) -> int:
     if total:
         note_failures(pipeline, ledger, ledger.one("select min(at) from event") - 60, "event")
     why = "from failure where failure.key = event.key"
-    # Neither the log nor Lambda's record has every try. Beside max(at), SQLite takes the newest event's fields.
+    # Neither the log nor Lambda's record has every attempt. With max(at), SQLite takes the newest event's fields.
     query = f"""
         select key, version, max(at), (select min(at) from event as other where other.key = event.key),
             count(distinct id), nullif(max(coalesce((select sum(times) {why}), 0), total(tries)), 0),
@@ -402,7 +402,7 @@ def await_outcomes(pipeline: Pipeline, ledger: Ledger, since: float, seconds: fl
             newest = max(newest, at)
             values = [line["message"], line["reason"] if line["message"] in ("rejected", "failed") else "", line["key"]]
             ledger.db.execute("update sent set outcome = ?, reason = ? where key = ?", values)
-        unsettled = ledger.one("select count(*) from sent where outcome in ('', 'failed')")  # a failure is tried again
+        unsettled = ledger.one("select count(*) from sent where outcome in ('', 'failed')")  # a failure is retried
         if not unsettled or time.monotonic() > deadline:
             break
         progress.show(all_of_them - unsettled)
@@ -417,7 +417,7 @@ def await_outcomes(pipeline: Pipeline, ledger: Ledger, since: float, seconds: fl
 
 
 def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
-    """Show how the pipeline is, on one screen. Returns 0."""
+    """Show the state of the pipeline on one screen. Returns 0."""
     functions, now = pipeline.client("lambda"), time.time()
     version = functions.get_alias(FunctionName=pipeline.function, Name=pipeline.alias)["FunctionVersion"]
     config = functions.get_function_configuration(FunctionName=pipeline.function, Qualifier=version)
@@ -430,7 +430,7 @@ def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
         .get_paginator("describe_alarms")
         .paginate(StateValue="ALARM", AlarmNamePrefix=f"{pipeline.dashboard}-")
         for alarm in page["MetricAlarms"]
-        if pipeline.topic in alarm["AlarmActions"]  # the names of another environment may begin like that, too
+        if pipeline.topic in alarm["AlarmActions"]  # another environment's names may begin with the same prefix
     ]
     waiting, dead = depth(pipeline, pipeline.ingestion), depth(pipeline, pipeline.dead_letter)
     rows = {
@@ -453,11 +453,11 @@ def status(pipeline: Pipeline, _: argparse.Namespace) -> int:
 
 
 def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool]:
-    """Count the files in the log, each version once however often it was tried. Returns whether there are more.
+    """Count the files in the log, each version once, however often it was tried. Also returns whether there are more.
 
-    An attempt that failed before it knew the version counts for a version that is in the log.
+    An attempt that failed before it knew the version counts towards a version in the log.
 
-    The log and not the metrics: those count a file that is tried again as another one.
+    The metrics are not used, because they count a retried file as another one.
     """
     ledger, progress, deadline, more = Ledger(), Progress("lines of the log"), time.monotonic() + STATUS_SECONDS, False
     for number, (_, line) in enumerate(outcomes(pipeline, since), 1):
@@ -480,7 +480,7 @@ def count_outcomes(pipeline: Pipeline, since: float) -> tuple[Counter[str], bool
 
 
 def ignored(pipeline: Pipeline) -> str:
-    """Tell how many keys of the raw bucket start nothing, of the first ones: a whole listing may take minutes."""
+    """Return how many of the raw bucket's first keys the pipeline ignores: a full listing may take minutes."""
     pages = pipeline.s3.get_paginator("list_objects_v2").paginate(
         Bucket=pipeline.raw, PaginationConfig={"MaxItems": LISTED}
     )
@@ -491,7 +491,7 @@ def ignored(pipeline: Pipeline) -> str:
 
 
 def last_processed(pipeline: Pipeline, now: float) -> str:
-    """Return which file was processed last, and when. Looks further and further back, as the log is read forward."""
+    """Return which file was processed last, and when. Looks back in growing steps, because the log is read forward."""
     hours, two_weeks = 1 / 60, 14 * 24.0
     while True:
         last = None

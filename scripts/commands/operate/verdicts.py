@@ -1,4 +1,4 @@
-"""Verdicts: what the function has written down of files that it rejects."""
+"""Verdicts: what the function writes about the files that it rejects."""
 
 from __future__ import annotations
 

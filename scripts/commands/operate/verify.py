@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 YES = "yes"
 ANSWERS = (YES, No.says, NotYet.says, NotHere.says, Unknown.says)
 SERVICES = ("s3", "sqs", "logs", "lambda", "cloudwatch", "iam", "xray", "ec2")
-SETTLE_SECONDS = 5.0  # in which a file that is being processed is done with
+SETTLE_SECONDS = 5.0  # time for a file in process to finish
 SWEEPS = 6
 WIDTHS = (max(map(len, ANSWERS)), max(len(claim.text) for claim in CLAIMS))
 
@@ -82,7 +82,7 @@ def verify(pipeline: Pipeline, options: argparse.Namespace) -> int:
 
 
 def asked(trial: Trial) -> dict[Claim, Answer]:
-    """Ask about every claim, side by side but for what needs the main thread. Raises Interrupted."""
+    """Ask about every claim, in parallel except for those that need the main thread. Raises Interrupted."""
     progress, began = Progress("rows answered"), time.monotonic()
     with ThreadPoolExecutor(len(CLAIMS)) as pool:
         futures: dict[Claim, Future[Answer]] = {
@@ -95,7 +95,7 @@ def asked(trial: Trial) -> dict[Claim, Answer]:
                 pause(0)
             answers = alone | {claim: future.result() for claim, future in futures.items()}
         except BaseException:
-            stopping.set()  # which ends what the others wait for
+            stopping.set()  # so that the other threads stop waiting
             raise
         finally:
             progress.clear()
@@ -128,10 +128,10 @@ def answer_of(claim: Claim, trial: Trial, question: Any, *arguments: Any) -> Ans
 
 
 def ask_alone(claim: Claim, trial: Trial) -> Answer:
-    """Ask about a claim by Terraform, which signals stop immediately. Raises Interrupted."""
+    """Ask about a claim with Terraform, which a signal stops immediately. Raises Interrupted."""
     on_signals(stop_now)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what it is at is no answer
+        with contextlib.redirect_stdout(sys.stderr):  # its progress is not an answer
             return ask(claim, trial)
     except Stopped as stopped:
         stopping.number = stopped.number
@@ -151,7 +151,7 @@ def cleaned(trial: Trial) -> list[str]:
         for number in range(SWEEPS):
             if number:
                 time.sleep(SETTLE_SECONDS)
-            # Results first: where they go with their source, they would leave a delete marker.
+            # Results first: if the function removed them with their source, that would leave a delete marker.
             buckets = (pipeline.processed, pipeline.rejected, pipeline.raw)
             if not sum(swept(trial, bucket, kept, refused) for bucket in buckets):
                 break
@@ -166,10 +166,10 @@ def cleaned(trial: Trial) -> list[str]:
 
 
 def swept(trial: Trial, bucket: str, kept: dict[str, str], refused: dict[str, str]) -> int:
-    """Remove what is under the run's prefix in a bucket. Returns how much.
+    """Remove what is under the run's prefix in a bucket. Returns the number of deletions.
 
-    Notes, by where it is, what stays: in `kept` what object lock keeps, in `refused` what AWS does not let be removed.
-    What stays is hidden behind a delete marker.
+    Notes, by location, what stays: in `kept` what object lock retains, in `refused` what AWS refuses to delete. Both
+    are hidden behind a delete marker.
     """
     s3, removed = trial.pipeline.s3, 0
     try:
@@ -211,7 +211,7 @@ def listed(s3: Any, bucket: str, folder: str) -> Iterator[tuple[str, list[Any], 
 
 
 def locked_until(s3: Any, bucket: str, key: str, version: str) -> str:
-    """Return until when object lock keeps a version, empty if it does not."""
+    """Return until when object lock retains a version, empty if it does not."""
     try:
         answer = s3.get_object_retention(Bucket=bucket, Key=key, VersionId=version)
     except ClientError:
@@ -219,7 +219,7 @@ def locked_until(s3: Any, bucket: str, key: str, version: str) -> str:
     return str(answer["Retention"]["RetainUntilDate"].date())
 
 
-# --- tell -------------------------------------------------------------------------------------------------------------
+# --- report -----------------------------------------------------------------------------------------------------------
 
 
 def report(trial: Trial, answers: dict[Claim, Answer], left: Iterable[str], *, as_json: bool) -> None:

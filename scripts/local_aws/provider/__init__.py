@@ -1,7 +1,7 @@
-"""The AWS provider, started once and attached to one Terraform command after the other.
+"""The AWS provider, started once and attached to one Terraform command after another.
 
 By itself, Terraform starts the provider for every command and decodes the schemas of all its 1,500 resource types.
-Where AWS is on the same machine that takes longer than the work. proxy.py takes both away.
+With AWS on the same machine, that takes longer than the work. proxy.py avoids both.
 https://developer.hashicorp.com/terraform/plugin/debugging describes how a provider is attached.
 """
 
@@ -36,7 +36,7 @@ class Provider:
     ) -> Provider:
         """Start a provider that knows these types, for a root module. Raises OSError, with where to look.
 
-        The environment is the provider's too, and it reads files, such as a function's package, as seen from root.
+        The provider gets this environment, too. It reads files, such as a function's package, relative to root.
         """
         with log.open("a") as errors:
             process = subprocess.Popen(
@@ -56,7 +56,7 @@ class Provider:
         return provider
 
     def stop(self) -> None:
-        """End it: it serves until its standard input ends."""
+        """Stop the provider, which serves until its standard input ends."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 pipe.close()

@@ -1,4 +1,4 @@
-"""A gRPC proxy in front of the AWS provider, which hands out the schemas of a few types alone.
+"""A gRPC proxy in front of the AWS provider, which returns the schemas of only a few types.
 
 python -m local_aws.provider.proxy EXECUTABLE TYPE... starts the provider with the environment that it is called with,
 prints the value of TF_REATTACH_PROVIDERS that attaches Terraform to it, and serves until its standard input ends. All
@@ -35,7 +35,7 @@ class Proxy(grpc.GenericRpcHandler):  # type: ignore[misc] # has no types
         self._schemas = b""
 
     def service(self, call: Any) -> Any:
-        """Return the handler of a method: None, for unknown, where go-plugin offers streams that Terraform can miss."""
+        """Return the handler of a method: None, for unknown, for go-plugin's streams, which Terraform does not need."""
         if call.method.startswith("/plugin."):
             return None
         forward = self._provider.unary_unary(call.method)
@@ -56,14 +56,14 @@ class Proxy(grpc.GenericRpcHandler):  # type: ignore[misc] # has no types
 
 @contextlib.asynccontextmanager
 async def provider(executable: str, folder: str) -> AsyncIterator[tuple[asyncio.Task[None], dict[str, Any]]]:
-    """Start the provider; yield what ends when it does, and what it says of how to attach to it."""
+    """Start the provider; yield a task that ends when it does, and what it prints about how to attach to it."""
     environment = os.environ | {"TMPDIR": folder} | dict.fromkeys(("TF_LOG_SDK", "TF_LOG_PROVIDER_AWS"), "error")
     if bundle := environment.pop("AWS_CA_BUNDLE", ""):
         environment["SSL_CERT_FILE"] = bundle  # with AWS_CA_BUNDLE a provider fails when it is configured again
     process = await asyncio.create_subprocess_exec(
         *(executable, "-debug"), stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environment, limit=LINE_BYTES
     )
-    said: deque[bytes] = deque(maxlen=LAST_LINES)  # it logs every step; what it says last is why it ends
+    said: deque[bytes] = deque(maxlen=LAST_LINES)  # it logs every step; its last lines say why it ends
     end = asyncio.create_task(keep(process.stderr, said))
     try:
         printed = b""

@@ -1,4 +1,4 @@
-"""The schemas of a few types, taken out of all that the provider has."""
+"""Select the schemas of a few types from all that the provider has."""
 
 from collections.abc import Collection, Iterator
 
