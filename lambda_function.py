@@ -1,10 +1,10 @@
 """Cut retina-scan exports down to patient ids and names.
 
-S3 notifies the function of every change to an object in the raw bucket. The function streams the object's newest
-version, validates it, cuts it down and writes the result under the same key to the processed bucket, in constant memory
-whatever the size. If the version breaks the input rules, a verdict that says why goes under the same key to the
-rejected bucket instead. Results and verdicts are whole or absent, and in the end they come from the newest version,
-even when events are repeated, reordered or processed concurrently.
+S3 notifies the function of uploads to the raw bucket and, with STALE_RESULTS=remove, of deletions. The function streams
+the object's newest version, validates it, cuts it down and writes the result under the same key to the processed
+bucket, in constant memory whatever the size. If the version breaks the input rules, a verdict that says why goes under
+the same key to the rejected bucket instead. Results and verdicts are whole or absent, and in the end they come from the
+newest version, even when events are repeated, reordered or processed concurrently.
 
 Environment: PROCESSED_BUCKET and REJECTED_BUCKET, required; STALE_RESULTS, what happens to the result of an older
 version when the newest one is rejected or deleted: keep, the default, or remove; POWERTOOLS_SERVICE_NAME,

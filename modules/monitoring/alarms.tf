@@ -64,7 +64,7 @@ locals {
       period      = 300
       above       = 0
       description = <<-EOT
-        Files break the input rules. Nothing of them was written, and they are not retried.
+        Files break the input rules. None of their content was written, and they are not retried.
         Impact: these files have no result until their senders correct them and upload them again. All other files are processed.
         Start with: ./deploy.sh failures ${var.environment}
       EOT
@@ -138,7 +138,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.above
   evaluation_periods  = 1
-  treat_missing_data  = lookup(each.value, "missing", "notBreaching") # no data only means no uploads
+  treat_missing_data  = lookup(each.value, "missing", "notBreaching") # without uploads there is no data
   alarm_actions       = [module.alarms.arn]
   ok_actions          = [module.alarms.arn]
   tags                = var.tags

@@ -141,7 +141,7 @@ def parser() -> Parser:
     )
     change("plan", "deploy:plan_environment", "show what a deploy would change, and keep the plan for apply")
     destructive(change("apply", "deploy:apply", "apply exactly what the last plan showed"))
-    destructive(change("deploy", "deploy:deploy", "build, plan, apply, and try the result"))
+    destructive(change("deploy", "deploy:deploy", "build, plan, apply, and smoke-test the result"))
 
     added = operate(
         "rollback",
@@ -268,7 +268,7 @@ def parser() -> Parser:
     added = verb(
         "unlock",
         "deploy:unlock",
-        "after a deploy has died: release its lock, and adopt what it made last",
+        "release the lock of a killed deploy, and import what it created last",
         "ENV ID [--bootstrap]",
     )
     added.add_argument("name", metavar="ENV", help="file in env/")

@@ -330,7 +330,7 @@ def destroy(options: argparse.Namespace) -> int:
 
 
 def unlock(options: argparse.Namespace) -> int:
-    """Release the lock of a deploy that died, and adopt what it made last. Can be repeated."""
+    """Release the lock of a killed deploy, and import what it created last. Can be repeated."""
     run = Run.on(options)
     if options.bootstrap:
         terraform = run.bootstrap()

@@ -70,7 +70,9 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kilobytes", type=float, default=100, help="size of a file")
-    parser.add_argument("--seconds", type=float, default=0.31, help="of the function for a file: see capacity.py")
+    parser.add_argument(
+        "--seconds", type=float, default=0.31, help="time that the function takes for a file: see capacity.py"
+    )
     parser.add_argument("--memory-gb", type=float, default=1, help="the function's memory")
     options = parser.parse_args()
     print(table("an idle environment, per month", idle()))

@@ -67,11 +67,11 @@ AT_ONCE = 100  # keys whose plans are held in memory
 SWEEPS = 3  # attempts to remove what the function has written meanwhile as well
 ACTIONS = {
     "rewrite": "to be rewritten without the records and processed; then all older versions and results are removed",
-    "result": "to have a kept result rewritten without the records; then what holds them is removed",
+    "result": "its kept result is to be rewritten without the records; then the versions with them are removed",
     "erase": "to be removed with all versions, results and verdicts",
-    "older": "to lose older versions; the newest one stays",
-    "locked": "left alone, as object lock holds a version",
-    "waiting": "left alone: the newest version is not processed yet",
+    "older": "older versions are to be removed; the newest one stays",
+    "locked": "left alone: a version is under object lock",
+    "waiting": "left alone: the newest version has not been processed yet",
 }
 ELSEWHERE = (
     "S3's access logs, CloudTrail, the function's log and events in queues name keys and version IDs, not content.",
