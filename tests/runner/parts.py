@@ -172,7 +172,7 @@ OTHERS = by_name(
     ),
     Part(
         "mutants",
-        "changes the handler bit by bit in a copy and expects the unit tests to turn red; 30 to 45 minutes",
+        "changes the handler bit by bit in a copy and expects the unit tests to turn red; about an hour",
         [".venv/mutants/bin/python tests/mutants/run.py"],
         environments=(MUTANTS,),
     ),

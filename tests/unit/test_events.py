@@ -248,13 +248,8 @@ def test_the_files_of_a_batch_are_processed_side_by_side(
     assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
 
 
-@pytest.mark.parametrize("listed", [1, 2, 100])
-def test_the_verdicts_of_a_batch_are_found_by_one_listing(
-    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch, listed: int
-) -> None:
-    keys = ["in/a.json", "in/b.json", "in/c d.json", "in/z.json"]
-    put(s3, *keys, body=BAD)
-    assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
+def requests_about_verdicts(s3: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the key of each HEAD request to the rejected bucket, and the name of each listing."""
     asked = list[str]()
     for name in ("head_object", "list_objects_v2"):
         ask = getattr(s3, name)
@@ -265,6 +260,17 @@ def test_the_verdicts_of_a_batch_are_found_by_one_listing(
             return ask(**request)
 
         monkeypatch.setattr(s3, name, count)
+    return asked
+
+
+@pytest.mark.parametrize("listed", [1, 2, 100])
+def test_the_verdicts_of_a_batch_are_found_by_one_listing(
+    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch, listed: int
+) -> None:
+    keys = ["in/a.json", "in/b.json", "in/c d.json", "in/z.json"]
+    put(s3, *keys, body=BAD)
+    assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
+    asked = requests_about_verdicts(s3, monkeypatch)
     monkeypatch.setattr(lambda_function, "LISTED_VERDICTS", listed)
     keys[3:] = ["in/y.json"]
     put(s3, *keys)
@@ -274,6 +280,19 @@ def test_the_verdicts_of_a_batch_are_found_by_one_listing(
     asked.clear()
     monkeypatch.setattr(lambda_function, "LISTED_VERDICTS", 100)
     assert failed(lambda_handler(batch(*map(notification, keys)), context)) == []
+    assert asked == ["list_objects_v2"]
+
+
+def test_verdicts_on_earlier_keys_do_not_fill_the_listing(
+    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected, good = ["in/1.json", "in/7.json"], ["in/3.json", "in/5.json"]
+    put(s3, *rejected, body=BAD)
+    put(s3, *good)
+    assert failed(lambda_handler(batch(*map(notification, rejected)), context)) == []
+    asked = requests_about_verdicts(s3, monkeypatch)
+    monkeypatch.setattr(lambda_function, "LISTED_VERDICTS", 1)
+    assert failed(lambda_handler(batch(*map(notification, good)), context)) == []
     assert asked == ["list_objects_v2"]
 
 

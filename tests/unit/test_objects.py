@@ -273,7 +273,8 @@ def test_the_result_of_an_older_version_is_kept_or_removed_as_configured(
     s3: Any, monkeypatch: pytest.MonkeyPatch, stale_results: str, then: str
 ) -> None:
     monkeypatch.setattr(lambda_function, "STALE_RESULTS", stale_results)
-    for key in ("scan.json", "scan.json.json"):  # the second begins like the first
+    others = "earlier.json", "scan.json.json"  # one sorts before the key, one begins with it
+    for key in ("scan.json", *others):
         s3.put_object(Bucket="raw", Key=key, Body=ONE)
         run(key)
     if then == "rejected":
@@ -283,8 +284,8 @@ def test_the_result_of_an_older_version_is_kept_or_removed_as_configured(
     run()
     assert bool(processed(s3, "scan.json")) == (stale_results == "keep")
     run()
-    assert versions(s3, "processed") == (2 if stale_results == "keep" else 3)  # two results, one delete marker
-    assert processed(s3, "scan.json.json")
+    assert versions(s3, "processed") == (3 if stale_results == "keep" else 4)  # three results, one delete marker
+    assert all(processed(s3, key) for key in others)
 
 
 def test_a_version_deleted_while_it_is_read_is_not_taken_for_the_newest(
