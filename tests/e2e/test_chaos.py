@@ -40,7 +40,7 @@ UPLOADERS = 4
 # Events on the way: with more, uploads wait, or the end of them would be a long time coming, and a deploy take minutes.
 BACKLOG, BACKLOG_DURING_DEPLOY = 100, 20
 ODD = ("", " a", "+a", "%25a", "é", "眼")  # what keys have in them
-LARGE = 200_000  # records whose result is uploaded in parts
+LARGE, LONG = 2500, "x" * 4000  # records, with names that begin like this, whose result is uploaded in parts
 BAD, DELETED, KILLS = 0.05, 0.08, 0.02  # how many files are bad, or deleted, and how many processes killed, for each
 
 pytestmark = pytest.mark.timeout(5400 if "CHAOS" in os.environ else 900)
@@ -67,9 +67,9 @@ class Storm:
     deleted: set[str] = field(default_factory=set)
     killed: int = 0
 
-    def upload(self, key: str, good: bool, count: int = 0) -> None:
-        count = count or random.choice([1, 1, 1, 10, 3000])
-        records = [{"patient_id": f"P-{n}", "patient_name": f"{random.random()}"} for n in range(count)]
+    def upload(self, key: str, good: bool, large: bool = False) -> None:
+        count, name = (LARGE, LONG) if large else (random.choice([1, 1, 1, 10, 3000]), "")
+        records = [{"patient_id": f"P-{n}", "patient_name": f"{name}{random.random()}"} for n in range(count)]
         raw: list[dict[str, Any]] = [{**record, "diagnosis": "none", "scan": {"eye": "left"}} for record in records]
         if not good:
             del raw[-1]["patient_name"]
@@ -101,7 +101,7 @@ class Storm:
         for some in itertools.batched(keys, 8):
             for key in 2 * some:
                 large = key == keys[0]
-                self.upload(key, good=large or random.random() > 0.2, count=LARGE * large)
+                self.upload(key, good=large or random.random() > 0.2, large=large)
             for key in some:
                 if random.random() < DELETED:
                     self.delete(key)
