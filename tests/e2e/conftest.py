@@ -24,13 +24,9 @@ from shared_aws import deploy, free_port, processes_of
 from trap import Trap, listening
 from xdist.scheduler import LoadScopeScheduling
 
-# The files that work on each account, in the order in which they run; accounts are worked on side by side. Where a file
-# stands without a reason, it could stand elsewhere among those of its account.
+# The files that work on each account, in the order in which they run; accounts are worked on side by side, those that
+# take longest first. Where a file stands without a reason, it could stand elsewhere among those of its account.
 ACCOUNTS = {
-    "delivery": ["test_delivery.py"],
-    "deploy roles": ["test_deploy_roles.py"],
-    "from scratch": ["test_from_scratch.py"],
-    "going back": ["test_going_back.py"],
     "shared": [
         "test_local.py",  # first: the first run must find an empty machine; the second one leaves dev running
         "test_network.py",
@@ -43,11 +39,17 @@ ACCOUNTS = {
         "test_sent_alarms.py",  # after all that audits: an audit believes the age of messages that is made up here
         "test_two_environments.py",  # last: compares the role with the calls of all tests before, then destroys all
     ],
+    "delivery": ["test_delivery.py"],
+    "going back": ["test_going_back.py"],
     "fork": [
         "test_readme.py",  # first: its own deploys run beside the push that both files wait for
         "test_workflows.py",
     ],
+    "deploy roles": ["test_deploy_roles.py"],
+    "from scratch": ["test_from_scratch.py"],
 }
+# The shared account takes longest. A second process, if there is one, brings up the same again and runs these on it.
+ON_A_SECOND_SHARED = {"test_chaos.py", "test_erase.py"}
 HERE = Path(__file__).parent
 PLACES = {HERE / file: place for place, file in enumerate(file for files in ACCOUNTS.values() for file in files)}
 
@@ -194,6 +196,8 @@ class OneAccountOneProcess(LoadScopeScheduling):  # type: ignore[misc] # has no 
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0]).name
+        if file in ON_A_SECOND_SHARED and self.numnodes > 1:
+            return "second shared"
         return next(account for account, files in ACCOUNTS.items() if file in files)
 
 
