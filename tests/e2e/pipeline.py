@@ -22,8 +22,8 @@ class Pipeline:
     aws: LocalAws
     outputs: dict[str, Any]
 
-    def client(self, service: str, keys: tuple[str, str] = ("test", "test")) -> Any:
-        return client(self.aws, service, keys)
+    def client(self, service: str, **credentials: str) -> Any:
+        return client(self.aws, service, **credentials)
 
     def __post_init__(self) -> None:
         self.raw: str = self.outputs["raw_data_bucket_name"]

@@ -16,15 +16,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def client(aws: LocalAws, service: str, keys: tuple[str, str] = ("test", "test")) -> Any:
-    environment = aws.environment()
+def client(aws: LocalAws, service: str, **credentials: str) -> Any:
+    """Return a client of boto3. credentials: by variable, in place of those in aws.environment()."""
+    environment = aws.environment() | credentials
     return boto3.client(
         service,  # type: ignore[call-overload]
         endpoint_url=environment["AWS_ENDPOINT_URL"],
         verify=environment["AWS_CA_BUNDLE"],
         region_name=environment["AWS_REGION"],
-        aws_access_key_id=keys[0],
-        aws_secret_access_key=keys[1],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        aws_session_token=environment.get("AWS_SESSION_TOKEN"),
     )
 
 

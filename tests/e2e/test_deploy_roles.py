@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import pytest
 from accounts import STATE_BUCKET, Clone, changes
 from botocore.exceptions import ClientError
 from local_aws.process import REGION, LocalAws
 from pipeline import RECORDS
+from shared_aws import client
 
 ACCOUNT = "000000000000"
 PROJECT = "ikerian-data-pipeline"
@@ -42,16 +42,7 @@ class Caller:
     credentials: dict[str, str]
 
     def client(self, service: str) -> Any:
-        environment = self.aws.environment() | self.credentials
-        return boto3.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            verify=environment["AWS_CA_BUNDLE"],
-            region_name=REGION,
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=environment.get("AWS_SESSION_TOKEN"),
-        )
+        return client(self.aws, service, **self.credentials)
 
 
 @pytest.fixture(scope="module")

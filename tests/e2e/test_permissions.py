@@ -225,12 +225,12 @@ OTHER_ACCOUNT = "444455556666"
 
 
 def test_another_account_is_denied_even_if_a_statement_allows_it(pipeline: Pipeline) -> None:
-    iam = pipeline.client("iam", (OTHER_ACCOUNT, "test"))  # the local AWS takes a number for the root of that account
+    iam = pipeline.client("iam", AWS_ACCESS_KEY_ID=OTHER_ACCOUNT)  # a number is that account's root in the local AWS
     iam.create_user(UserName="stranger")
     anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     iam.put_user_policy(UserName="stranger", PolicyName="all", PolicyDocument=json.dumps(anything))
     key = iam.create_access_key(UserName="stranger")["AccessKey"]
-    stranger = pipeline.client("s3", (key["AccessKeyId"], key["SecretAccessKey"]))
+    stranger = pipeline.client("s3", AWS_ACCESS_KEY_ID=key["AccessKeyId"], AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"])
     bucket = pipeline.raw
     policy = json.loads(pipeline.s3.get_bucket_policy(Bucket=bucket)["Policy"])
     let_in: dict[str, Any] = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{OTHER_ACCOUNT}:root"}}
