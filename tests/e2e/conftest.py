@@ -202,6 +202,7 @@ class OneAccountOneProcess(LoadScopeScheduling):  # type: ignore[misc] # has no 
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAccountOneProcess:
+    config.option.loadscopereorder = False  # else what has most tests starts first, not what takes longest
     return OneAccountOneProcess(config, log)
 
 

@@ -153,7 +153,7 @@ PARTS = by_name(
         "e2e",
         "the whole pipeline on the local AWS",
         # One process for each of the accounts that take longest, so that one works while another waits.
-        ["pytest tests/e2e --numprocesses 4 --no-loadscope-reorder --verbose"],
+        ["pytest tests/e2e --numprocesses 4 --verbose"],
         environments=(LOCAL_AWS, SCANNERS),
     ),
 )

@@ -1,4 +1,4 @@
-# What both files of tests begin with.
+# The variables of every run in this folder, unless it sets its own.
 name_prefix     = "eyes"
 environment     = "dev"
 account_id      = "111122223333"
