@@ -7,20 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
 from accounts import Account, empty_account, fresh_copy
-from commands.settings import ROOT
-from github_expressions import Context, text, value
 
-
-def load(path: str) -> Any:
-    return yaml.safe_load((ROOT / ".github" / path).read_text())
-
-
-WORKFLOWS: dict[str, Any] = {path.stem: load(f"workflows/{path.name}") for path in ROOT.glob(".github/workflows/*.yml")}
-SETUP = load("actions/setup/action.yml")
+from tests.unit.workflows import SETUP, TWO_SECRETS, WORKFLOWS, Context, credentials, jobs_that_run, text, value
 
 
 @dataclass
@@ -45,20 +35,6 @@ class Runner:
     copy: Path
     repository: str = "acme/pipeline"
     api_url: str = "http://127.0.0.1:9"
-
-    def jobs(self, workflow: str, context: Context) -> list[str]:
-        """Return the jobs that run, in an order in which they can."""
-        runs: list[str] = []
-        jobs = WORKFLOWS[workflow]["jobs"]
-        while ready := [
-            name
-            for name, job in jobs.items()
-            if name not in runs
-            and {job.get("needs")} <= {None, *runs}
-            and value(job.get("if", "True"), self.context(context))
-        ]:
-            runs += ready
-        return runs
 
     def context(self, context: Context) -> dict[str, str]:
         return {"github.repository": self.repository, "github.run_id": "42", "github.token": "token"} | dict(context)
@@ -120,17 +96,6 @@ class Runner:
         return environment
 
 
-def credentials(inputs: Context) -> dict[str, str] | None:
-    """Return the inputs of the action that takes credentials, or None when the set-up does not call it."""
-    (step,) = [step for step in SETUP["runs"]["steps"] if "configure-aws-credentials" in step["uses"]]
-    if not value(step["if"], inputs):
-        return None
-    return {name: text(given, inputs) for name, given in step["with"].items()}
-
-
-TWO_SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "test", "secrets.AWS_SECRET_ACCESS_KEY": "test"}
-
-
 @dataclass
 class Pushed:
     """A fork that only has the two secrets, and its first push to main."""
@@ -150,7 +115,7 @@ def push(folder: Path) -> Iterator[Pushed]:
     """Fork the repository, set the two secrets and push to main. The jobs run in the background."""
     with empty_account() as account, ThreadPoolExecutor() as pool:
         runner = Runner(account, fresh_copy(folder))
-        jobs = runner.jobs("deploy", TWO_SECRETS)
+        jobs = jobs_that_run("deploy", TWO_SECRETS)
         yield Pushed(
             runner, account, pool.submit(lambda: {job: runner.run("deploy", job, TWO_SECRETS) for job in jobs})
         )
