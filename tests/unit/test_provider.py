@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -16,7 +17,7 @@ import providers
 import pytest
 from commands.terraform import locked_version
 from local_aws import provider
-from local_aws.provider.schemas import filtered
+from local_aws.provider.schemas import filtered, kept
 from providers import Providers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,28 @@ def test_only_the_schemas_of_the_wanted_types_are_kept() -> None:
 def test_schemas_of_another_format_are_refused() -> None:
     with pytest.raises(ValueError, match="field 6 of the provider's schemas is not length-delimited"):
         filtered(bytes([6 << 3, 1]), set())
+
+
+def test_the_provider_is_asked_once_for_its_schemas(tmp_path: Path) -> None:
+    asked, file = [], tmp_path / "schemas/kept"
+
+    async def ask() -> bytes:
+        asked.append(file)
+        return schema(2, "aws_s3_bucket") + schema(2, "aws_instance")
+
+    for _ in range(2):
+        assert asyncio.run(kept(file, {"aws_s3_bucket"}, ask)) == schema(2, "aws_s3_bucket")
+    assert asked == [file]
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_other_schemas_are_kept_elsewhere() -> None:
+    executables = (Path("provider_v5.100.0_x5"), Path("provider_v6.0.0_x5"))
+    types = ({"aws_s3_bucket"}, {"aws_s3_bucket", "aws_sqs_queue"})
+    assert len({provider.schemas_file(each, some) for each in executables for some in types}) == 4
+    assert provider.schemas_file(Path("one/provider"), types[0]) == provider.schemas_file(
+        Path("other/provider"), types[0]
+    )
 
 
 def test_types_are_those_that_the_code_names(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,10 @@ class Provider:
 
         The provider gets this environment, too. It reads files, such as a function's package, relative to root.
         """
+        arguments = [str(executable), str(schemas_file(executable, types)), *sorted(types)]
         with log.open("a") as errors:
             process = subprocess.Popen(
-                [ENVIRONMENT / "bin/python", "-P", "-m", "local_aws.provider.proxy", executable, *sorted(types)],
+                [ENVIRONMENT / "bin/python", "-P", "-m", "local_aws.provider.proxy", *arguments],
                 cwd=root,
                 env=environment | {"PYTHONPATH": str(ROOT / "scripts")},
                 stdin=subprocess.PIPE,
@@ -72,6 +74,12 @@ def types_in(*roots: Path) -> set[str]:
     """Return the types that root modules and their modules name."""
     files = [file for root in roots for pattern in ("*.tf", "modules/**/*.tf") for file in root.glob(pattern)]
     return {name for file in files for name in re.findall(r"\baws_[a-z0-9_]+", file.read_text())}
+
+
+def schemas_file(executable: Path, types: Collection[str]) -> Path:
+    """Return the file that keeps the schemas of these types: another one for another provider, or another selection."""
+    made_from = [executable.name, *sorted(types), Path(__file__).with_name("schemas.py").read_text()]
+    return ROOT / ".local/schemas" / sha256("\n".join(made_from).encode()).hexdigest()
 
 
 def executable(data_dir: Path) -> Path | None:

@@ -1,10 +1,22 @@
-"""Select the schemas of a few types from all that the provider has."""
+"""Select the schemas of a few types from all that the provider has, and keep them in a file."""
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from pathlib import Path
 
 # Fields of GetProviderSchema.Response in Terraform's tfplugin5.proto that map a name to a schema.
 RESOURCES, DATA_SOURCES, EPHEMERAL_RESOURCES = 2, 3, 8
 LENGTH_DELIMITED = 2  # a wire type
+
+
+async def kept(file: Path, types: Collection[str], ask: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Return what a file holds; if it is not there, ask for all schemas and write those of the types to it."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(filtered(await ask(), types))
+        unfinished.replace(file)
+    return file.read_bytes()
 
 
 def filtered(schemas: bytes, types: Collection[str]) -> bytes:
