@@ -163,6 +163,8 @@ class LocalAws:
             "S3_DATA_DIR": str(self.folder / "s3"),
             "TMPDIR": str(self.folder / "tmp"),
             "CALLS_LOG": str(self.calls),
+            # How long a function's process waits idle for the next event: after a burst each still takes 40 MB.
+            "LAMBDA_WARM_TTL_SECONDS": "20",
             # AWS waits a minute or more before it retries a failed event.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
         }
