@@ -152,11 +152,8 @@ def test_progress_is_shown_on_a_terminal(server: Server, verb: list[str]) -> Non
 
 
 def test_closing_the_output_early_is_not_an_error(server: Server) -> None:
-    for key in KEYS:
-        server.store.delete_object("processed", key)
     process, screen = terminal.start(*server.command("audit", "--json", "--in-flight", "0"))
     assert process.stdout
-    process.stdout.readline()
     process.stdout.close()
     shown = ""
     try:
@@ -165,6 +162,7 @@ def test_closing_the_output_early_is_not_an_error(server: Server) -> None:
     except OSError:
         pass
     os.close(screen)
-    assert process.wait() == 1
+    assert process.wait() == 1  # 0 if it could have written
     assert "Traceback" not in shown
     assert "Exception" not in shown
+    assert "error:" not in shown
