@@ -98,6 +98,16 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             coverage.start()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the tests that wait for a request to time out: side by side, they would leave the processors idle."""
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = [item for item in items if not item.get_closest_marker("waits")]
+    each = len(others) // (len(waiting) + 1)
+    for number, item in enumerate(waiting, start=1):
+        others.insert(number * (each + 1) - 1, item)
+    items[:] = others
+
+
 class OneProcessForAModule(LoadScopeScheduling):  # type: ignore[misc] # has no types
     """Keeps the tests of a module in one process where they share what takes long to make."""
 

@@ -25,6 +25,7 @@ LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in ra
 CHECKSUM = b64encode(zlib.crc32(LARGE).to_bytes(4)).decode()
 SMALL = b'[{"patient_id":"1","patient_name":"Ann"}]'
 FAULTS = ["throttled", "error", "timeout", "reset", "denied"]
+WAITED_FOR = ("timeout", "stall")  # faults for which a test has to wait
 LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "head"]
 
 
@@ -32,7 +33,7 @@ LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "he
 def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     """A client of the server itself; the handler's goes through the proxy."""
     config = lambda_function.s3.meta.config
-    if "timeout" in request.node.name or "stall" in request.node.name:
+    if request.node.get_closest_marker("waits"):
         # Elsewhere nobody has to wait. An answer that only comes late is no fault, and must not be taken for one here.
         config = config.merge(Config(read_timeout=2))
     monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=proxy.url, config=config))
@@ -57,8 +58,17 @@ def uploads(s3: Any) -> list[Any]:
     return list(s3.list_multipart_uploads(Bucket="processed").get("Uploads", []))
 
 
+def each(faults: list[str]) -> list[Any]:
+    """Return the values of a parameter, with a mark for those that have to be waited for."""
+    return [pytest.param(fault, marks=[pytest.mark.waits] if fault in WAITED_FOR else []) for fault in faults]
+
+
 def cases(requests: list[str], faults: list[str]) -> list[Any]:
-    return [pytest.param(request, fault, id=f"{request}-{fault}") for request in requests for fault in faults]
+    return [
+        pytest.param(request, *fault.values, id=f"{request}-{fault.values[0]}", marks=fault.marks)
+        for request in requests
+        for fault in each(faults)
+    ]
 
 
 @pytest.mark.parametrize(("request_", "fault"), cases([*LARGE_REQUESTS, "put"], FAULTS[:4]))
@@ -95,7 +105,7 @@ def test_a_permanent_fault_leaves_all_or_nothing_and_the_event_is_redelivered(
     assert not uploads(s3)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", each(FAULTS))
 def test_a_failed_abort_is_logged_and_the_file_is_still_rejected(
     s3: Any, context: Context, log: Any, fault: str
 ) -> None:
@@ -131,7 +141,7 @@ def test_a_verdict_is_finally_written_or_removed_whatever_fails(
     assert bool(verdict(s3, "scan.json")) == (request_ != "remove it")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", each(FAULTS))
 def test_a_batch_is_redelivered_if_its_verdicts_cannot_be_listed(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="a.json", Body=SMALL)
     s3.put_object(Bucket="raw", Key="b.json", Body=BAD)
@@ -153,7 +163,7 @@ def test_an_answer_from_another_offset_is_not_taken_for_the_rest(s3: Any, contex
     assert processed(s3, "scan.json") is None
 
 
-@pytest.mark.parametrize("fault", ["reset", "cut short", "stall"])
+@pytest.mark.parametrize("fault", each(["reset", "cut short", "stall"]))
 @pytest.mark.parametrize("times", [1, 8])
 def test_a_broken_download_is_resumed_at_the_same_byte(
     s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch, fault: str, times: int
@@ -168,7 +178,7 @@ def test_a_broken_download_is_resumed_at_the_same_byte(
     assert processed(s3, "scan.json") == content(LARGE)
 
 
-@pytest.mark.parametrize("fault", FAULTS[:4])
+@pytest.mark.parametrize("fault", each(FAULTS[:4]))
 def test_the_request_that_resumes_a_download_is_retried_too(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     break_body(s3)
@@ -178,7 +188,7 @@ def test_the_request_that_resumes_a_download_is_retried_too(s3: Any, context: Co
     assert processed(s3, "scan.json") == content(LARGE)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", each(FAULTS))
 def test_a_download_that_cannot_be_resumed_leaves_nothing_and_is_redelivered(
     s3: Any, context: Context, fault: str
 ) -> None:

@@ -37,10 +37,13 @@ shutil.copytree({!r}, folder, symlinks=True)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an environment as Python makes it."""
-    folder = tmp_path_factory.mktemp("made") / "env"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    return folder
+    """Return an environment that was made with Python's own venv; nothing is installed."""
+    index = tmp_path_factory.mktemp("made") / "index"
+    index.mkdir()
+    run = install(index, "")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", announcement(index))
+    (index.parent / "env/installed.txt").unlink()
+    return index.parent / "env"
 
 
 @pytest.fixture
@@ -76,7 +79,6 @@ def announcement(index: Path) -> str:
 
 
 def test_a_newer_version_of_a_pinned_package_changes_nothing(index: Path) -> None:
-    (index / "venv.py").unlink()  # Python's own is called here
     plugin = add_wheel(index, "plugin", "1.0", "Requires-Dist: base[toml]>=1")
     base = add_wheel(index, "base", "1.0", "Provides-Extra: toml")
     add_wheel(index, "base", "2.0", "Provides-Extra: toml")
