@@ -8,6 +8,9 @@ Parts of a version: for a range of a version of an object, the emulator returns 
 
 Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would record them.
 
+Processes of functions: a package is unpacked once, not for each of them. A function has no more of them at work than
+there is room for on the machine; the emulator would start one for each event of a burst.
+
 Idle clients: one that keeps its connection open would delay the stop for longer than anybody waits.
 
 HTTP/2: not offered; AWS's own endpoints for these services do not offer it either. The emulator's server would close a
@@ -17,27 +20,62 @@ Open files: as many as the machine allows, for many connections.
 """
 
 import contextlib
+import hashlib
 import os
 import resource
 import sys
+import tempfile
+import threading
+import zipfile
 from asyncio import constants
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hypercorn.config import Config
 from ministack.app import app as app
-from ministack.core import iam_evaluator
+from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import lambda_svc, s3
 
 from local_aws import emulator_ec2 as emulator_ec2
 from local_aws import emulator_iam as emulator_iam
 
+AT_ONCE = 3 * (os.cpu_count() or 1)  # invocations of a function
+
 _calls: set[str] = set()
+_unpacking = threading.Lock()
+_room: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(AT_ONCE))
 _invoke = lambda_svc.invoke_async_with_retry
 _get_object = s3._get_object
 _evaluate = iam_evaluator.evaluate
+_execute = lambda_svc._execute_function
+
+
+class _Package(zipfile.ZipFile):
+    """The package of a function or a layer, from which the emulator makes a folder for each process."""
+
+    def namelist(self) -> list[str]:
+        return []  # the emulator looks at each name first, though extractall lets none leave its folder
+
+    def extractall(self, path: Any = None, *_: Any) -> None:
+        """Make the folder a link to one that holds the package's files. As in Lambda, nobody may write to them."""
+        digest = hashlib.sha256(Path(str(self.filename)).read_bytes()).hexdigest()
+        unpacked = Path(tempfile.gettempdir(), f"package-{digest}")
+        with _unpacking:
+            if not unpacked.exists():
+                unfinished = Path(tempfile.mkdtemp())
+                super().extractall(unfinished, super().namelist())
+                unfinished.rename(unpacked)
+        Path(path).rmdir()
+        Path(path).symlink_to(unpacked)
+
+
+def _execute_when_there_is_room(function: dict[str, Any], event: Any) -> Any:
+    with _room[function["config"]["FunctionName"]]:
+        return _execute(function, event)
 
 
 def _invoke_alias(function: dict[str, Any], event: dict[str, Any]) -> None:
@@ -75,5 +113,7 @@ with contextlib.suppress(ValueError, OSError):
 Config.alpn_protocols = ["http/1.1"]
 constants.SSL_SHUTDOWN_TIMEOUT = 1.0  # seconds
 lambda_svc.invoke_async_with_retry = _invoke_alias
+lambda_svc._execute_function = _execute_when_there_is_room
+lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": _Package})
 s3._get_object = _get_part
 iam_evaluator.evaluate = _evaluate_and_record

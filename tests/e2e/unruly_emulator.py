@@ -4,8 +4,8 @@ What a function asks of S3 comes late or fails now and then: throttled, broken, 
 carried out and never answered. Notifications come late, so out of order, and some twice. /chaos reports the faults so
 far, and how many events are still on their way to a function.
 
-A function process that dies takes no other one with it, unlike in the emulator as it is, and there are no more of them
-than the machine has room for. A message that failed comes back after a second, not after the visibility timeout.
+A function process that dies takes no other one with it, unlike in the emulator as it is. A message that failed comes
+back after a second, not after the visibility timeout.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import random
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ FAULTS = {"late": 0.2, "throttled": 0.02, "server_error": 0.01, "cut_off": 0.02,
 TWICE = 0.1  # share of the notifications
 LATE_SECONDS = 3.0  # at most
 REDELIVERY_SECONDS = 1.0
-AT_ONCE = 6  # invocations of a function: two processors do not do more, and each takes memory
 DIED = "Worker process died"  # what the emulator says of a process that was killed at work
 
 type Message = dict[str, Any]
@@ -38,10 +37,8 @@ type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
 done: Counter[str] = Counter()
-room: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(AT_ONCE))
 _notify = s3._fire_s3_event
 _run_batch = lambda_svc._run_sqs_batch
-_execute = lambda_svc._execute_function
 _invoke = lambda_runtime.Worker.invoke
 
 
@@ -65,11 +62,6 @@ def _run_batch_and_return_soon(
             message["visible_at"] = time.time() + REDELIVERY_SECONDS
 
 
-def _execute_when_there_is_room(function: dict[str, Any], event: Any) -> Any:
-    with room[function["config"]["FunctionName"]]:
-        return _execute(function, event)
-
-
 def _invoke_or_fail(worker: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
     try:
         result: dict[str, Any] = _invoke(worker, *arguments, **named)
@@ -82,7 +74,6 @@ def _invoke_or_fail(worker: Any, *arguments: Any, **named: Any) -> dict[str, Any
 
 s3._fire_s3_event = _notify_late_and_twice
 lambda_svc._run_sqs_batch = _run_batch_and_return_soon
-lambda_svc._execute_function = _execute_when_there_is_room
 lambda_runtime.Worker.invoke = _invoke_or_fail
 
 
