@@ -9,7 +9,15 @@ from commands.settings import ROOT
 from local_aws.process import LocalAws
 from pipeline import Pipeline
 
-BOTH = {"dev": {}, "prod": {"ingestion": "queue", "noncurrent_version_days": 90, "stale_results": "remove"}}
+BOTH = {
+    "dev": {},
+    "prod": {
+        "ingestion": "queue",
+        "maximum_concurrency": 4,  # fewer than the local AWS itself would run at once, or a burst would show nothing
+        "noncurrent_version_days": 90,
+        "stale_results": "remove",
+    },
+}
 UNSUPPORTED = {"saved_queries": False, "request_metrics": False}  # by the local AWS, as env/local.tfvars says
 PRIVATE = {"private_network": {"availability_zones": ["us-east-1a", "us-east-1b"]}}
 
