@@ -196,6 +196,7 @@ def prepare(parts: Mapping[str, Part]) -> None:
         del os.environ[name]
     os.environ |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else hundreds of processes would compile the same files
     terraform.check_version()
     variables = terraform.environment(os.environ)
     os.environ.clear()
