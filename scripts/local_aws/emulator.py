@@ -43,7 +43,7 @@ from ministack.services import lambda_svc, s3
 from local_aws import emulator_ec2 as emulator_ec2
 from local_aws import emulator_iam as emulator_iam
 
-AT_ONCE = 3 * (os.cpu_count() or 1)  # invocations of a function
+AT_ONCE = 2 * (os.cpu_count() or 1)  # invocations of a function
 
 _calls: set[str] = set()
 _unpacking = threading.Lock()

@@ -13,7 +13,7 @@ BOTH = {
     "dev": {},
     "prod": {
         "ingestion": "queue",
-        "maximum_concurrency": 4,  # fewer than the local AWS itself would run at once, or a burst would show nothing
+        "maximum_concurrency": 3,  # fewer than the local AWS would start, or a burst would show nothing
         "noncurrent_version_days": 90,
         "stale_results": "remove",
     },
