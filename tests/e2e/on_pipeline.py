@@ -1,7 +1,15 @@
-"""Run a verb on a pipeline that is given by its outputs: on_pipeline.py OUTPUTS VERB [OPTION...]."""
+"""Run verbs on pipelines that are given by their outputs, as processes of their own.
 
+Reads a line of JSON for each from its standard input: outputs, arguments, environment, and the files for output and
+errors. Answers with a line, the exit code. Forks for each: to load boto3 again would take longer than the work.
+"""
+
+import importlib
 import json
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import boto3
 from commands import __main__ as cli
@@ -9,8 +17,23 @@ from commands import environment, state
 from commands.aws import Account
 from commands.state import Pipeline
 
-outputs = json.loads(sys.argv[1])
-pipeline = Pipeline.from_outputs("dev", "dev", outputs, Account(boto3.Session(), "000000000000"))
-environment.holding = lambda name: environment.Environment(name, {})
-state.find_pipeline = lambda *_: pipeline
-sys.exit(cli.main(sys.argv[2:]))
+
+def run(outputs: dict[str, Any], arguments: list[str], variables: dict[str, str], files: list[str]) -> int:
+    """Run a verb in this process; return its exit code."""
+    os.environ.clear()
+    os.environ.update(variables)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY), number)
+    pipeline = Pipeline.from_outputs("dev", "dev", outputs, Account(boto3.Session(), "000000000000"))
+    environment.holding = lambda name: environment.Environment(name, {})
+    state.find_pipeline = lambda *_: pipeline
+    return cli.main(arguments)
+
+
+for module in Path("scripts/commands/operate").glob("*.py"):
+    importlib.import_module(f"commands.operate.{module.stem}")
+for line in sys.stdin:
+    if not (process := os.fork()):
+        sys.exit(run(*json.loads(line)))
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)

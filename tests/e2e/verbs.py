@@ -1,24 +1,40 @@
 """The verbs of ./deploy.sh that operate a pipeline, run on one of the pipelines that share a state."""
 
+import functools
 import json
+import os
 import subprocess
+import tempfile
 from typing import Any
 
 from commands.settings import ROOT
 from pipeline import Pipeline
 
 
+@functools.cache
+def forks() -> subprocess.Popen[str]:
+    """Start the process that forks for each verb; it ends with this one."""
+    return subprocess.Popen(
+        [".venv/commands/bin/python", "tests/e2e/on_pipeline.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "scripts"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def run(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a verb on a pipeline, as ./deploy.sh does."""
-    return subprocess.run(
-        [".venv/commands/bin/python", "tests/e2e/on_pipeline.py", json.dumps(pipeline.outputs), *arguments],
-        cwd=ROOT,
-        env=pipeline.aws.full_environment() | {"PYTHONPATH": "scripts"} | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    variables = pipeline.aws.full_environment() | environment
+    with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
+        process = forks()
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps([pipeline.outputs, arguments, variables, [output.name, errors.name]]) + "\n")
+        process.stdin.flush()
+        code = int(process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, output.read(), errors.read())
 
 
 def answer(pipeline: Pipeline, verb: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
