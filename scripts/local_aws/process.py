@@ -23,6 +23,8 @@ EMULATOR = Path(__file__).with_name("emulator.py")
 REGION = "us-east-1"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+# By itself, glibc keeps most of what large files have taken, for each thread, once it is free.
+GIVE_MEMORY_BACK = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(512 * 1024)}
 _started: dict[int, subprocess.Popen[bytes]] = {}  # by this process, by process ID
 
 
@@ -168,8 +170,8 @@ class LocalAws:
             # AWS waits a minute or more before it retries a failed event.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.2",
         }
-        kept = ("HOME", "LANG", "PATH")
-        return {name: os.environ[name] for name in kept if name in os.environ} | self.environment() | settings
+        kept = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+        return kept | self.environment() | settings | GIVE_MEMORY_BACK
 
     def _answers(self) -> bool:
         """Return whether the emulator of this folder, known by its certificate, answers on the port."""

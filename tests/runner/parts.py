@@ -153,7 +153,7 @@ PARTS = by_name(
         "e2e",
         "the whole pipeline on the local AWS",
         # One process for each account that takes long: Terraform mostly waits.
-        ["pytest tests/e2e --numprocesses 6 --verbose"],
+        ["pytest tests/e2e --numprocesses 5 --verbose"],
         environments=(LOCAL_AWS, SCANNERS),
     ),
 )

@@ -37,6 +37,7 @@ from commands.terminal import (
     stopping,
 )
 from local_aws import provider
+from local_aws.process import GIVE_MEMORY_BACK
 from providers import Providers
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def prepare(parts: Mapping[str, Part]) -> None:
     terraform.check_version()
     variables = terraform.environment(os.environ)
     os.environ.clear()
-    os.environ.update(variables)
+    os.environ.update(variables | GIVE_MEMORY_BACK)
     needed = {environment for part in parts.values() for environment in part.environments}
     for folder, requirements in [TESTS, COMMANDS, *sorted(needed)]:
         python_env.make(ROOT / folder, ROOT / requirements)
