@@ -68,6 +68,14 @@ def test_the_provider_is_asked_once_for_its_schemas(tmp_path: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_what_the_provider_says_went_wrong_is_not_kept(tmp_path: Path) -> None:
+    async def ask() -> bytes:
+        return field(4, b"no room")
+
+    assert asyncio.run(kept(tmp_path / "kept", {"aws_s3_bucket"}, ask)) == field(4, b"no room")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_other_schemas_are_kept_elsewhere() -> None:
     executables = (Path("provider_v5.100.0_x5"), Path("provider_v6.0.0_x5"))
     types = ({"aws_s3_bucket"}, {"aws_s3_bucket", "aws_sqs_queue"})

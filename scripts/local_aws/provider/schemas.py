@@ -6,17 +6,21 @@ from pathlib import Path
 
 # Fields of GetProviderSchema.Response in Terraform's tfplugin5.proto that map a name to a schema.
 RESOURCES, DATA_SOURCES, EPHEMERAL_RESOURCES = 2, 3, 8
+DIAGNOSTICS = 4  # one that holds what went wrong
 LENGTH_DELIMITED = 2  # a wire type
 
 
 async def kept(file: Path, types: Collection[str], ask: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Return what a file holds; if it is not there, ask for all schemas and write those of the types to it."""
-    if not file.exists():
+    """Return what a file holds. If it is not there, ask for all schemas, and write those of the types to it."""
+    if file.exists():
+        return file.read_bytes()
+    schemas = filtered(await ask(), types)
+    if DIAGNOSTICS not in [number for number, _, _ in _fields(schemas)]:
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}")
-        unfinished.write_bytes(filtered(await ask(), types))
+        unfinished.write_bytes(schemas)
         unfinished.replace(file)
-    return file.read_bytes()
+    return schemas
 
 
 def filtered(schemas: bytes, types: Collection[str]) -> bytes:
