@@ -6,6 +6,9 @@ asynchronous invocations").
 
 Parts of a version: for a range of a version of an object, the emulator returns the whole version.
 
+Listings of versions: keys are encoded for a client that asks for it. Terraform decodes them in any case, and could not
+empty a bucket with a plus or a percent sign in a key.
+
 Calls: the file CALLS_LOG gets a line for each principal and action that IAM allows, as CloudTrail would record them.
 
 Processes of functions: a package is unpacked once, not for each of them. A function has no more of them at work than
@@ -32,6 +35,7 @@ from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -43,6 +47,7 @@ from ministack.services import lambda_svc, s3
 from local_aws import emulator_ec2 as emulator_ec2
 from local_aws import emulator_iam as emulator_iam
 
+ENCODED = ("Key", "Prefix", "Delimiter", "KeyMarker", "NextKeyMarker")
 AT_ONCE = 2 * (os.cpu_count() or 1)  # invocations of a function
 
 _calls: set[str] = set()
@@ -50,6 +55,7 @@ _unpacking = threading.Lock()
 _room: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(AT_ONCE))
 _invoke = lambda_svc.invoke_async_with_retry
 _get_object = s3._get_object
+_list_versions = s3._list_object_versions
 _evaluate = iam_evaluator.evaluate
 _execute = lambda_svc._execute_function
 
@@ -97,6 +103,18 @@ def _get_part(bucket: str, key: str, headers: dict[str, str], query: dict[str, A
     return status, answer, body
 
 
+def _list_versions_encoded(bucket: str, query: dict[str, Any]) -> Any:
+    status, answer, body = _list_versions(bucket, query)
+    if status == 200 and s3._qp(query, "encoding-type", "") == "url":
+        listing = ElementTree.fromstring(body)  # noqa: S314 - the emulator has just written it
+        for element in listing.iter():
+            if element.text and element.tag.rpartition("}")[2] in ENCODED:
+                element.text = s3._url_encode(element.text)
+        ElementTree.SubElement(listing, f"{{{s3.S3_NS}}}EncodingType").text = "url"
+        body = ElementTree.tostring(listing, encoding="utf-8", xml_declaration=True, default_namespace=s3.S3_NS)
+    return status, answer, body
+
+
 def _evaluate_and_record(context: Any, *policies: Any) -> Any:
     result = _evaluate(context, *policies)
     call = f"{context.principal_arn} {context.action}\n"
@@ -116,4 +134,5 @@ lambda_svc.invoke_async_with_retry = _invoke_alias
 lambda_svc._execute_function = _execute_when_there_is_room
 lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": _Package})
 s3._get_object = _get_part
+s3._list_object_versions = _list_versions_encoded
 iam_evaluator.evaluate = _evaluate_and_record
