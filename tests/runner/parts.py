@@ -152,8 +152,8 @@ PARTS = by_name(
     Part(
         "e2e",
         "the whole pipeline on the local AWS",
-        # One process for each account that takes long: Terraform mostly waits.
-        ["pytest tests/e2e --numprocesses 5 --verbose"],
+        # Two for each processor, so that one works while another waits.
+        ["pytest tests/e2e --numprocesses 4 --verbose"],
         environments=(LOCAL_AWS, SCANNERS),
     ),
 )
