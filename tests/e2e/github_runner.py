@@ -10,7 +10,18 @@ from pathlib import Path
 
 from accounts import Account, empty_account, fresh_copy
 
-from tests.unit.workflows import SETUP, TWO_SECRETS, WORKFLOWS, Context, credentials, jobs_that_run, text, value
+from tests.unit.workflows import (
+    REPOSITORY,
+    SETUP,
+    TWO_SECRETS,
+    WORKFLOWS,
+    Context,
+    credentials,
+    jobs_that_run,
+    setup_inputs,
+    text,
+    value,
+)
 
 
 @dataclass
@@ -33,7 +44,7 @@ class Runner:
 
     account: Account | None
     copy: Path
-    repository: str = "acme/pipeline"
+    repository: str = REPOSITORY
     api_url: str = "http://127.0.0.1:9"
 
     def context(self, context: Context) -> dict[str, str]:
@@ -53,7 +64,7 @@ class Runner:
             if not value(step.get("if", "True"), known):
                 continue
             if step.get("uses") == "$/.github/actions/setup":
-                inputs = {f"inputs.{name}": text(given, known) for name, given in step.get("with", {}).items()}
+                inputs = setup_inputs(step, known)
                 taken = credentials(inputs)
                 has_credentials = taken is not None
                 for name, output in SETUP["outputs"].items():

@@ -10,10 +10,7 @@ from accounts import PATIENTS, changes, fresh_copy
 from github_runner import Pushed, Run, Runner
 
 from tests.unit.github import GitHub, serving
-from tests.unit.workflows import TWO_SECRETS
-
-PROD_TOO = TWO_SECRETS | {"vars.DEPLOY_PROD": "true"}
-OWN_BRANCH = {"github.event.pull_request.head.repo.full_name": "acme/pipeline"}
+from tests.unit.workflows import OWN_BRANCH, PROD_TOO, TWO_SECRETS
 
 
 @pytest.mark.parametrize(("workflow", "job"), [("pull-request", "plan"), ("drift", "dev"), ("drift", "prod")])

@@ -9,7 +9,18 @@ from commands.__main__ import parser
 from commands.settings import ROOT
 from parts import OTHERS, PARTS
 
-from .workflows import SETUP, TWO_SECRETS, WORKFLOWS, credentials, jobs_that_run, text, value
+from .workflows import (
+    OWN_BRANCH,
+    PROD_TOO,
+    SETUP,
+    TWO_SECRETS,
+    WORKFLOWS,
+    credentials,
+    jobs_that_run,
+    setup_inputs,
+    text,
+    value,
+)
 
 JOBS = [(workflow, name, job) for workflow, content in WORKFLOWS.items() for name, job in content["jobs"].items()]
 NAMES = [f"{workflow}/{name}" for workflow, name, _ in JOBS]
@@ -22,17 +33,12 @@ ENVIRONMENTS = {
     "drift/dev": "dev-plan",
     "drift/prod": "prod-plan",
 }
-PROD_TOO = TWO_SECRETS | {"vars.DEPLOY_PROD": "true"}
-OWN_BRANCH = {
-    "github.repository": "acme/pipeline",
-    "github.event.pull_request.head.repo.full_name": "acme/pipeline",
-}
 FORK = OWN_BRANCH | {"github.event.pull_request.head.repo.full_name": "stranger/pipeline"}
 
 
-def setup_inputs(job: Any, context: dict[str, str]) -> dict[str, str]:
+def inputs_of(job: Any, context: dict[str, str]) -> dict[str, str]:
     (step,) = [step for step in job["steps"] if step.get("uses") == "$/.github/actions/setup"]
-    return {f"inputs.{name}": text(given, context) for name, given in step.get("with", {}).items()}
+    return setup_inputs(step, context)
 
 
 def commands(job: Any) -> list[str]:
@@ -77,12 +83,13 @@ def test_workflows_start_on_these_events() -> None:
 
 
 def test_the_workflows_read_every_setting_that_is_documented() -> None:
-    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs/github.md").read_text()
-    assert f"`{WORKFLOWS['deploy'][True]['push']['branches'][0]}`" in readme
+    by_github = (ROOT / "README.md").read_text().partition("\n### By GitHub\n")[2].partition("\n### ")[0]
+    assert ".github/workflows/deploy.yml" in by_github
+    assert f"`{WORKFLOWS['deploy'][True]['push']['branches'][0]}`" in by_github
     for name in TWO_SECRETS:
-        assert f"`{name.removeprefix('secrets.')}`" in readme
-    known = "\n".join(path.read_text() for path in ROOT.glob(".github/workflows/*.yml"))
-    for name in re.findall(r"`((?:AWS|DEPLOY)_[A-Z_]+)`", readme + page):
+        assert f"`{name.removeprefix('secrets.')}`" in by_github
+    known = json.dumps(WORKFLOWS)
+    for name in re.findall(r"`((?:AWS|DEPLOY)_[A-Z_]+)`", by_github + (ROOT / "docs/github.md").read_text()):
         assert re.search(rf"\b(?:vars|secrets)\.{name}\b", known), f"no workflow reads {name}"
 
 
@@ -95,11 +102,11 @@ def test_only_jobs_of_a_github_environment_can_get_credentials(workflow: str, na
     environment = environment.get("name") if isinstance(environment, dict) else environment
     assert environment == ENVIRONMENTS.get(f"{workflow}/{name}")
     # A cache is filled by jobs that run whatever a branch holds.
-    assert ("inputs.cache" in setup_inputs(job, PROD_TOO)) == (not environment)
+    assert ("inputs.cache" in inputs_of(job, PROD_TOO)) == (not environment)
     if not environment:
         assert "secrets." not in json.dumps(job)
         assert job["permissions"] == {"contents": "read"}
-        assert setup_inputs(job, PROD_TOO) == {"inputs.cache": "true"}
+        assert inputs_of(job, PROD_TOO) == {"inputs.cache": "true"}
 
 
 @each_job
@@ -116,7 +123,7 @@ def test_jobs_run_whole_parts_of_the_tests(workflow: str, name: str, job: Any) -
 def test_only_a_deploy_takes_the_apply_role(workflow: str, name: str, job: Any) -> None:
     both = {"vars.AWS_PLAN_ROLE_ARN": "plan", "vars.AWS_APPLY_ROLE_ARN": "apply"}
     role = {"deploy": "apply"}.get(workflow, "plan") if f"{workflow}/{name}" in ENVIRONMENTS else None
-    assert setup_inputs(job, both).get("inputs.role") == role
+    assert inputs_of(job, both).get("inputs.role") == role
 
 
 @each_job
@@ -156,7 +163,7 @@ def test_a_role_takes_precedence_over_keys(inputs: dict[str, str], role: str, ke
 def test_the_region_is_a_variable() -> None:
     for _, _, job in JOBS:
         if job.get("environment"):
-            taken = credentials(setup_inputs(job, TWO_SECRETS | {"vars.AWS_REGION": "eu-central-1"}))
+            taken = credentials(inputs_of(job, TWO_SECRETS | {"vars.AWS_REGION": "eu-central-1"}))
             assert taken
             assert taken["aws-region"] == "eu-central-1"
 

@@ -14,8 +14,13 @@ def load(path: str) -> Any:
 
 WORKFLOWS: dict[str, Any] = {path.stem: load(f"workflows/{path.name}") for path in ROOT.glob(".github/workflows/*.yml")}
 SETUP = load("actions/setup/action.yml")
-TWO_SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "test", "secrets.AWS_SECRET_ACCESS_KEY": "test"}
 Context = Mapping[str, str]
+
+# What is set up, and where a pull request comes from.
+TWO_SECRETS = {"secrets.AWS_ACCESS_KEY_ID": "test", "secrets.AWS_SECRET_ACCESS_KEY": "test"}
+PROD_TOO = TWO_SECRETS | {"vars.DEPLOY_PROD": "true"}
+REPOSITORY = "acme/pipeline"
+OWN_BRANCH = {"github.repository": REPOSITORY, "github.event.pull_request.head.repo.full_name": REPOSITORY}
 
 
 def value(expression: str, context: Context) -> Any:
@@ -46,6 +51,11 @@ def jobs_that_run(workflow: str, context: Context) -> list[str]:
     ]:
         runs += ready
     return runs
+
+
+def setup_inputs(step: Any, context: Context) -> dict[str, str]:
+    """Return what a step that sets a job up passes on."""
+    return {f"inputs.{name}": text(given, context) for name, given in step.get("with", {}).items()}
 
 
 def credentials(inputs: Context) -> dict[str, str] | None:
