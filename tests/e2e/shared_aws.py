@@ -9,8 +9,6 @@ import boto3
 from commands.settings import ROOT
 from local_aws.process import LocalAws
 
-OUR_PROVIDERS = "TERRAFORM_PROVIDERS"  # the variable by which Terraform is attached to the tests' own providers
-
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -32,20 +30,23 @@ def client(aws: LocalAws, service: str, **credentials: str) -> Any:
     )
 
 
-def as_a_person(aws: LocalAws) -> dict[str, str]:
-    """Return the environment in which a person runs ./deploy.sh local, with one difference: the port."""
+def as_a_person(aws: LocalAws, *, attached: bool = False) -> dict[str, str]:
+    """Return the environment in which a person runs ./deploy.sh local, with one difference: the port.
+
+    attached: with the tests' own providers, which nobody else has.
+    """
     environment = os.environ | {"LOCAL_AWS_PORT": str(aws.port)}
-    environment.pop(OUR_PROVIDERS, None)
+    if not attached:
+        environment.pop("TERRAFORM_PROVIDERS", None)
     return environment
 
 
 def deploy(aws: LocalAws, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ./deploy.sh as a person would. Only `local` starts the provider itself, others are attached to the tests'."""
-    attached = {name: value for name, value in os.environ.items() if name == OUR_PROVIDERS and arguments[0] != "local"}
     return subprocess.run(
         ["./deploy.sh", *arguments],
         cwd=ROOT,
-        env=as_a_person(aws) | attached | environment,
+        env=as_a_person(aws, attached=arguments[0] != "local") | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

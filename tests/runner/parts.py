@@ -152,7 +152,7 @@ PARTS = by_name(
     Part(
         "e2e",
         "the whole pipeline on the local AWS",
-        # Two for each processor, so that one works while another waits.
+        # One process for each of the accounts that take longest, so that one works while another waits.
         ["pytest tests/e2e --numprocesses 4 --verbose"],
         environments=(LOCAL_AWS, SCANNERS),
     ),

@@ -58,16 +58,19 @@ def uploads(s3: Any) -> list[Any]:
     return list(s3.list_multipart_uploads(Bucket="processed").get("Uploads", []))
 
 
+def marks(fault: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.waits] if fault in WAITED_FOR else []
+
+
 def each(faults: list[str]) -> list[Any]:
-    """Return the values of a parameter, with a mark for those that have to be waited for."""
-    return [pytest.param(fault, marks=[pytest.mark.waits] if fault in WAITED_FOR else []) for fault in faults]
+    return [pytest.param(fault, marks=marks(fault)) for fault in faults]
 
 
 def cases(requests: list[str], faults: list[str]) -> list[Any]:
     return [
-        pytest.param(request, *fault.values, id=f"{request}-{fault.values[0]}", marks=fault.marks)
+        pytest.param(request, fault, id=f"{request}-{fault}", marks=marks(fault))
         for request in requests
-        for fault in each(faults)
+        for fault in faults
     ]
 
 

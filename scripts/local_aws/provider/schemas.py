@@ -25,14 +25,14 @@ async def kept(file: Path, types: Collection[str], ask: Callable[[], Awaitable[b
 
 def filtered(schemas: bytes, types: Collection[str]) -> bytes:
     """Return a serialized GetProviderSchema.Response without the schemas of all other types."""
-    kept = []
+    selected = []
     for number, field, content in _fields(schemas):
         if number in (RESOURCES, DATA_SOURCES, EPHEMERAL_RESOURCES):
             key = next(value for _, _, value in _fields(content))
             if key.decode() not in types:
                 continue
-        kept.append(field)
-    return b"".join(kept)
+        selected.append(field)
+    return b"".join(selected)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
