@@ -26,7 +26,7 @@ PYTHON_FILES = (
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
 # Two for each processor: much of what the tests call waits.
-WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)}"
+WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)} --dist loadgroup"
 SCHEMA = "check-jsonschema --quiet --builtin-schema vendor"
 
 
@@ -152,8 +152,8 @@ PARTS = by_name(
     Part(
         "e2e",
         "the whole pipeline on the local AWS",
-        # One process for each of the accounts that take longest, so that one works while another waits.
-        ["pytest tests/e2e --numprocesses 4 --verbose"],
+        # As many as tests/e2e/conftest.py shares the accounts out to, so that one works while another waits.
+        ["pytest tests/e2e --numprocesses 5 --verbose"],
         environments=(LOCAL_AWS, SCANNERS),
     ),
 )

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("python_env"),  # one process, since the tests share what takes long to make
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 
