@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,14 @@ from shared_aws import deploy, free_port, processes_of
 from trap import Trap, listening
 from xdist.scheduler import LoadScopeScheduling
 
-# The files that work on each account, in the order in which they run; accounts are worked on side by side, those that
-# take longest first. Where a file stands without a reason, it could stand elsewhere among those of its account.
+# The files that work on each account, in the order in which they run. Where a file stands without a reason, it could
+# stand elsewhere among those of its account.
 ACCOUNTS = {
     "shared": [
         "test_local.py",  # first: the first run must find an empty machine; the second one leaves dev running
-        "test_network.py",
         "test_verbs.py",
         "test_runbook.py",
+        "test_network.py",
         "test_chaos.py",
         "test_erase.py",
         "test_permissions.py",
@@ -49,7 +50,16 @@ ACCOUNTS = {
     "from scratch": ["test_from_scratch.py"],
 }
 # The shared account takes longest. A second process, if there is one, brings up the same again and runs these on it.
-ON_A_SECOND_SHARED = {"test_chaos.py", "test_erase.py"}
+ON_A_SECOND_SHARED = {"test_runbook.py", "test_network.py", "test_chaos.py", "test_erase.py"}
+# What pytest-xdist's processes work on, one after the other, so that all end at about the same time. They are not given
+# single accounts: each would take its next one before it knows how long the last tests on this one take.
+PROCESSES = [
+    {"shared"},
+    {"second shared"},
+    {"delivery"},
+    {"going back", "from scratch"},
+    {"fork", "deploy roles"},
+]
 HERE = Path(__file__).parent
 PLACES = {HERE / file: place for place, file in enumerate(file for files in ACCOUNTS.values() for file in files)}
 
@@ -131,12 +141,15 @@ def dev(aws: LocalAws, second_run: subprocess.CompletedProcess[str]) -> Pipeline
 
 @pytest.fixture(scope="session")
 def both(dev: Pipeline, aws: LocalAws) -> dict[str, Pipeline]:
-    """Add prod, in queue mode, to the state that holds dev."""
-    plan, touched = changes(aws, variables(aws, BOTH))
-    touched = {address: action for address, action in touched.items() if not is_false_drift(address)}
-    assert touched
-    assert [address for address in touched if not address.startswith('module.pipeline["prod"]')] == []
-    terraform(aws, "apply", "-input=false", str(plan))
+    """Add prod, in queue mode, to the state that holds dev. Meanwhile, make the policies for people."""
+    with ThreadPoolExecutor() as pool:
+        people = pool.submit(deploy, aws, "bootstrap", "local", **aws.environment())
+        plan, touched = changes(aws, variables(aws, BOTH))
+        touched = {address: action for address, action in touched.items() if not is_false_drift(address)}
+        assert touched
+        assert [address for address in touched if not address.startswith('module.pipeline["prod"]')] == []
+        terraform(aws, "apply", "-input=false", str(plan))
+    assert people.result().returncode == 0, people.result().stdout + people.result().stderr
     assert dev.outputs == pipelines(aws)["dev"].outputs
     return pipelines(aws)
 
@@ -159,14 +172,6 @@ def quick_redelivery(pipeline: Pipeline) -> Iterator[None]:
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: "1"})
     yield
     pipeline.sqs.set_queue_attributes(QueueUrl=url, Attributes={name: before})
-
-
-@pytest.fixture(scope="session")
-def people(both: dict[str, Pipeline], aws: LocalAws) -> None:
-    """Make the policies for people."""
-    assert both
-    run = deploy(aws, "bootstrap", "local", **aws.environment())
-    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.fixture(scope="session")
@@ -196,13 +201,14 @@ class OneAccountOneProcess(LoadScopeScheduling):  # type: ignore[misc] # has no 
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0]).name
+        account = next(account for account, files in ACCOUNTS.items() if file in files)
         if file in ON_A_SECOND_SHARED and self.numnodes > 1:
-            return "second shared"
-        return next(account for account, files in ACCOUNTS.items() if file in files)
+            account = "second shared"
+        return next(", ".join(sorted(accounts)) for accounts in PROCESSES if account in accounts)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAccountOneProcess:
-    config.option.loadscopereorder = False  # else what has most tests starts first, not what takes longest
+    config.option.loadscopereorder = False  # else the first processes would get what has most tests
     return OneAccountOneProcess(config, log)
 
 

@@ -17,7 +17,7 @@ BOB = b'{"patient_name":"B\\u00f6b" ,"patient_id":"P-2","x":[1, 2,3e0]}'
 CAT = b'{ "patient_id" : "P-3","patient_name":"Cat", "ratio": 1E-2 }'
 LARGE = 60_000  # records, 30 MB
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("people")]
+pytestmark = pytest.mark.timeout(900)
 
 
 def array(*records: bytes) -> bytes:

@@ -189,7 +189,6 @@ def is_refused(run: subprocess.CompletedProcess[str]) -> bool:
     return run.returncode != 0 and ("AccessDenied" in run.stderr or "(403)" in run.stderr)
 
 
-@pytest.mark.usefixtures("people")
 def test_an_uploader_uploads_files_of_any_size_and_reads_nothing(
     pipeline: Pipeline, aws: LocalAws, tmp_path: Path
 ) -> None:
@@ -207,7 +206,6 @@ def test_an_uploader_uploads_files_of_any_size_and_reads_nothing(
         assert is_refused(aws_s3(aws, uploader, "cp", str(file), f"s3://{pipeline.processed}/a.json"))
 
 
-@pytest.mark.usefixtures("people")
 def test_a_reader_lists_and_reads_results_only(pipeline: Pipeline, aws: LocalAws) -> None:
     pipeline.await_result("reader.json", pipeline.upload("reader.json", RECORDS))
     with holder(pipeline, "reader") as reader:

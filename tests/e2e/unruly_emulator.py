@@ -28,7 +28,7 @@ from ministack.services import lambda_svc, s3
 # Share of a function's calls.
 FAULTS = {"late": 0.2, "throttled": 0.02, "server_error": 0.01, "cut_off": 0.02, "unanswered": 0.01}
 TWICE = 0.1  # share of the notifications
-LATE_SECONDS = 3.0  # at most
+LATE_SECONDS = 1.0  # at most: enough for an overwrite, or for another event of the same key, to come first
 REDELIVERY_SECONDS = 1.0
 DIED = "Worker process died"  # what the emulator says of a process that was killed at work
 
