@@ -26,7 +26,7 @@ PYTHON_FILES = (
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
 # Two for each processor: much of what the tests call waits.
-WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)} --dist loadgroup"
+WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)}"
 SCHEMA = "check-jsonschema --quiet --builtin-schema vendor"
 
 

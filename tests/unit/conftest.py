@@ -39,6 +39,7 @@ import moto.sqs.models  # noqa: E402
 import pytest  # noqa: E402
 from coverage import Coverage  # noqa: E402
 from hypothesis import HealthCheck, Phase, settings  # noqa: E402
+from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 import lambda_function  # noqa: E402
 
@@ -102,12 +103,26 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             coverage.start()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes do the waiting for requests that time out, while the others use the processors."""
+    """Spread the tests that wait for a request to time out: side by side, they would leave the processors idle."""
     waiting = [item for item in items if item.get_closest_marker("waits")]
-    for number, item in enumerate(waiting):
-        item.add_marker(pytest.mark.xdist_group(f"waits-{number % 2}"))
+    others = [item for item in items if not item.get_closest_marker("waits")]
+    each = len(others) // (len(waiting) + 1)
+    for number, item in enumerate(waiting, start=1):
+        others.insert(number * (each + 1) - 1, item)
+    items[:] = others
+
+
+class OneProcessForAModule(LoadScopeScheduling):  # type: ignore[misc] # has no types
+    """Keeps the tests of a module in one process where they share what takes long to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module.endswith(("/test_build.py", "/test_python_env.py", "/test_runtime.py")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForAModule:
+    return OneProcessForAModule(config, log)
 
 
 @pytest.fixture

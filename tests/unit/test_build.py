@@ -19,10 +19,7 @@ from commands.build import ROOT, build
 build(ROOT / "build", ["arm64"])
 """
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("build"),  # one process, since the tests share what takes long to make
-]
+pytestmark = pytest.mark.slow
 
 
 def build(checkout: Path, *command: str, **environment: str) -> dict[str, str]:

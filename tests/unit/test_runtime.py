@@ -30,7 +30,6 @@ from .runtime import CLIENT, PATIENCE_SECONDS, ROOT, SDK, Answer, Runtime, block
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("runtime"),  # one process, since the tests share what takes long to make
     pytest.mark.skipif(sys.platform != "linux", reason="AWS's runtime client is published for Linux only"),
 ]
 
