@@ -51,15 +51,9 @@ ACCOUNTS = {
 }
 # The shared account takes longest. A second process, if there is one, brings up the same again and runs these on it.
 ON_A_SECOND_SHARED = {"test_runbook.py", "test_network.py", "test_chaos.py", "test_erase.py"}
-# What pytest-xdist's processes work on, one after the other, so that all end at about the same time. They are not given
-# single accounts: each would take its next one before it knows how long the last tests on this one take.
-PROCESSES = [
-    {"shared"},
-    {"second shared"},
-    {"delivery"},
-    {"going back", "from scratch"},
-    {"fork", "deploy roles"},
-]
+# The accounts that a process turns to once it is done with another one, so that all end at about the same time. Left to
+# itself, pytest-xdist gives a process its next account before it knows how long the last tests on this one take.
+AFTER = {"from scratch": "going back", "deploy roles": "fork"}
 HERE = Path(__file__).parent
 PLACES = {HERE / file: place for place, file in enumerate(file for files in ACCOUNTS.values() for file in files)}
 
@@ -204,7 +198,12 @@ class OneAccountOneProcess(LoadScopeScheduling):  # type: ignore[misc] # has no 
         account = next(account for account, files in ACCOUNTS.items() if file in files)
         if file in ON_A_SECOND_SHARED and self.numnodes > 1:
             account = "second shared"
-        return next(", ".join(sorted(accounts)) for accounts in PROCESSES if account in accounts)
+        return AFTER.get(account, account)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return a process for each account that is not worked on after another one, and one for the second shared."""
+    return len(ACCOUNTS) - len(AFTER) + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneAccountOneProcess:

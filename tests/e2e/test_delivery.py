@@ -62,8 +62,8 @@ def test_a_fork_may_set_up_its_environments_as_it_likes(tmp_path: Path, monkeypa
     assert set(files) - set(SETTINGS) == {"local.tfvars", "local-backend.hcl"}
 
 
-def test_never_deployed(clone: Clone, first_deploys: Future[list[tuple[Clone, int, str]]]) -> None:
-    assert first_deploys  # they start here
+@pytest.mark.usefixtures("first_deploys")  # they start here
+def test_never_deployed(clone: Clone) -> None:
     assert clone.refused("plan").startswith("error: dev was never deployed from account 000000000000. ")
 
 
@@ -187,11 +187,12 @@ def test_a_lock_is_reported_with_its_owner_time_and_how_to_release_it(clone: Clo
     }
     s3 = clone.account.client("s3")
     s3.put_object(Bucket=STATE_BUCKET, Key="dev/terraform.tfstate.tflock", Body=json.dumps(lock | more).encode())
-    commands = {clone: ["deploy", "dev"], Clone(tmp_path, clone.account): ["destroy", "dev", "--yes"]}
+    other = Clone(tmp_path, clone.account)
     with ThreadPoolExecutor() as pool:  # each tries for half a minute
-        for refused in pool.map(lambda each: each.refused(*commands[each]), commands):
-            assert refused.startswith("error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC ")
-            assert refused.endswith(f" ./deploy.sh unlock dev {lock['ID']}")
+        runs = [pool.submit(clone.refused, "deploy", "dev"), pool.submit(other.refused, "destroy", "dev", "--yes")]
+    for run in runs:
+        assert run.result().startswith("error: dev is locked by ada@laptop since 2026-08-01 07:30:00 UTC ")
+        assert run.result().endswith(f" ./deploy.sh unlock dev {lock['ID']}")
     assert clone.refused("unlock", "dev", "other").startswith("error: dev stays locked.")
     clone.run("plan", "dev")
     clone.run("unlock", "dev", lock["ID"])

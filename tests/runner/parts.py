@@ -152,8 +152,7 @@ PARTS = by_name(
     Part(
         "e2e",
         "the whole pipeline on the local AWS",
-        # As many as tests/e2e/conftest.py shares the accounts out to, so that one works while another waits.
-        ["pytest tests/e2e --numprocesses 5 --verbose"],
+        ["pytest tests/e2e --numprocesses auto --verbose"],  # tests/e2e/conftest.py says how many
         environments=(LOCAL_AWS, SCANNERS),
     ),
 )
