@@ -25,7 +25,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 # Longer than clients keep idle connections: Terraform's do for 90 s. A server that closes one while a request is on its
 # way may carry that out and not answer, and what is sent again, a new permission for instance, is there already.
-KEEP_ALIVE_SECONDS = "600"
+KEEP_ALIVE_SECONDS = 600
 # By itself, glibc keeps most of what large files have taken, for each thread, once it is free.
 GIVE_MEMORY_BACK = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(512 * 1024)}
 _started: dict[int, subprocess.Popen[bytes]] = {}  # by this process, by process ID
@@ -105,7 +105,7 @@ class LocalAws:
         if not (self._tls / "client.pem").exists():
             certificate = [str(self.python), "-P", "-m", "trustme", "--quiet", "--identities", "127.0.0.1"]
             subprocess.run([*certificate, "--dir", str(self._tls)], check=True)
-        options = ["--bind", f"127.0.0.1:{self.port}", "--workers", "0", "--keep-alive", KEEP_ALIVE_SECONDS]
+        options = ["--bind", f"127.0.0.1:{self.port}", "--workers", "0", "--keep-alive", str(KEEP_ALIVE_SECONDS)]
         options += ["--certfile", str(self._tls / "server.pem"), "--keyfile", str(self._tls / "server.key")]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
