@@ -35,6 +35,7 @@ def install(target: Path, architecture: str, *, for_this_machine: bool) -> None:
     Raises Refused, after pip's own message, when pip fails.
     """
     pip = [sys.executable, "-P", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["--no-warn-conflicts"]  # with what is installed for the commands: the packages are not for here
     pip += ["--no-compile", "--require-hashes", "--only-binary=:all:", "--target", str(target), "-r", str(REQUIREMENTS)]
     if not for_this_machine:
         pip += ["--python-version", "3.12", "--implementation", "cp", "--platform", PIP_PLATFORMS[architecture]]

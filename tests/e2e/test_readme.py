@@ -42,11 +42,13 @@ BEFORE = commands(PART)  # what has to be done first, whatever the way
 def follow(way: str, account: Account, folder: Path) -> list[str]:
     """Type the commands of a way; return what each block prints. Stops at the first command that fails."""
     environment, printed = account.environment(), []
-    is_newcomer = way == "By deploy.sh"  # with nothing installed, nor a provider that runs already
+    blocks = BEFORE + commands(way, in_part=PART)
+    is_newcomer = way == "By deploy.sh"
     copy = fresh_copy(folder, installed=not is_newcomer)
-    if is_newcomer:
+    if is_newcomer:  # has nothing installed; and, for the first command, Terraform starts the provider as everybody's
         environment.pop("TERRAFORM_PROVIDERS", None)
-    for block in BEFORE + commands(way, in_part=PART):
+        blocks = [command for block in blocks for command in block.splitlines()]
+    for block in blocks:
         run = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", block],
             cwd=copy,
@@ -58,6 +60,7 @@ def follow(way: str, account: Account, folder: Path) -> list[str]:
         )
         assert run.returncode == 0, f"{block}\n{run.stdout}\n{run.stderr}"
         printed.append(run.stdout)
+        environment = account.environment()
         if f"cp {SAMPLE}" in block:
             account.process_sample()  # "a moment later", says the README
     return printed

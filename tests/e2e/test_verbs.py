@@ -2,15 +2,13 @@
 
 import json
 import re
-import subprocess
 from typing import Any
 
 import pytest
 from callers import user
-from commands.settings import ROOT
 from local_aws.process import LocalAws
 from pipeline import RECORDS, TWO_RECORDS, Pipeline, inbox, without
-from verbs import answer, audit, run
+from verbs import answer, audit, run, run_on
 from waiting import wait_for
 
 BAD = b'[{"patient_id": "P-1"}]'
@@ -158,14 +156,6 @@ def test_each_verb_reports_in_one_line_why_there_is_no_pipeline(both: dict[str, 
             ("dev", caller, r"the state s3://\S+ cannot be read: GetObject AccessDenied\. These credentials need .*"),
         ):
             for verb, options in VERBS.items():
-                done = subprocess.run(
-                    ["./deploy.sh", verb, environment, *options],
-                    cwd=ROOT,
-                    env=aws.full_environment() | variables,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
+                done = run_on(aws, verb, environment, *options, **variables)
                 assert (done.returncode, done.stdout) == (1, "")
                 assert re.fullmatch(f"error: {says}\n", done.stderr)

@@ -8,6 +8,7 @@ import tempfile
 from typing import Any
 
 from commands.settings import ROOT
+from local_aws.process import LocalAws
 from pipeline import Pipeline
 
 
@@ -15,7 +16,7 @@ from pipeline import Pipeline
 def forks() -> subprocess.Popen[str]:
     """Start the process that forks for each verb; it ends with this one."""
     return subprocess.Popen(
-        [".venv/commands/bin/python", "tests/e2e/on_pipeline.py"],
+        [".venv/commands/bin/python", "tests/e2e/forked_verbs.py"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "scripts"},
         stdin=subprocess.PIPE,
@@ -26,12 +27,22 @@ def forks() -> subprocess.Popen[str]:
 
 def run(pipeline: Pipeline, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a verb on a pipeline, as ./deploy.sh does."""
-    variables = pipeline.aws.full_environment() | environment
+    return _fork(pipeline.outputs, arguments, pipeline.aws.full_environment() | environment)
+
+
+def run_on(aws: LocalAws, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb, as ./deploy.sh does, on a pipeline that it has to find itself."""
+    return _fork(None, arguments, aws.full_environment() | environment)
+
+
+def _fork(
+    outputs: dict[str, Any] | None, arguments: tuple[str, ...], variables: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
         process = forks()
         assert process.stdin
         assert process.stdout
-        process.stdin.write(json.dumps([pipeline.outputs, arguments, variables, [output.name, errors.name]]) + "\n")
+        process.stdin.write(json.dumps([outputs, arguments, variables, [output.name, errors.name]]) + "\n")
         process.stdin.flush()
         code = int(process.stdout.readline())
         return subprocess.CompletedProcess(arguments, code, output.read(), errors.read())

@@ -19,7 +19,7 @@ from pathlib import Path
 from local_aws.provider import Provider
 
 SHIM = Path(__file__).with_name("attached_terraform.py")
-MOST_IDLE, IDLE_SECONDS = 5, 30.0  # what is kept for the next command: each takes up to 150 MB
+MOST_IDLE, IDLE_SECONDS = 3, 30.0  # what is kept for the next command: each takes up to 150 MB
 # Memory may grow by 400 percent, up to a limit, before Go collects what is free: that is a fifth of all the work.
 COLLECT_LATE = {"GOGC": "400", "GOMEMLIMIT": "128MiB"}
 # What the provider takes from its environment.

@@ -33,7 +33,9 @@ alias = aliaser(botocore.hooks.HierarchicalEmitter())._alias_event_name
 aliaser._alias_event_name = staticmethod(functools.cache(alias))
 
 import moto  # noqa: E402  before the handler makes its client, which is then answered by moto
+import moto.backends  # noqa: E402
 import moto.core.base_backend  # noqa: E402
+import moto.core.models  # noqa: E402
 import moto.core.responses  # noqa: E402
 import moto.sqs.models  # noqa: E402
 import pytest  # noqa: E402
@@ -45,8 +47,9 @@ import lambda_function  # noqa: E402
 
 from .invocations import Context  # noqa: E402
 
-# What moto works out at every request, though it does not change: a service's URLs, Python's names of actions. And it
-# makes three datetimes to know the time, twice for each message in a queue: a third of the time of some tests.
+# What moto works out at every request, though it does not change: a service's URLs, Python's names of actions, the list
+# of services. It makes three datetimes to know the time, twice for each message in a queue: a third of the time of some
+# tests. And each mock registers thousands of addresses with the requests library, which nothing here uses.
 backend: Any = moto.core.base_backend.BaseBackend
 responses: Any = moto.core.responses
 sqs: Any = moto.sqs.models
@@ -54,6 +57,8 @@ backend.urls = property(functools.cache(backend.urls.fget))
 responses.camelcase_to_underscores = functools.cache(responses.camelcase_to_underscores)
 sqs.camelcase_to_underscores = responses.camelcase_to_underscores
 sqs.unix_time_millis = lambda: time.time() * 1000
+moto.backends.list_of_moto_modules = functools.partial(tuple, [*moto.backends.list_of_moto_modules()])
+moto.core.models.RESPONSES_METHODS = []
 
 settings.register_profile(
     "unit",
