@@ -52,54 +52,26 @@ def shell(pipeline: Pipeline, block: str, key: str, **variables: str) -> str:
 
 
 GOOD = '{"patient_id":"P-1","patient_name":"Secret Name"}'
-LOOKS = {  # a file that is rejected for the reason, and what check prints of it
-    "empty_file": (b"", "empty_file"),
-    "gzip": (b"\x1f\x8b\x08\x00", "gzip"),
-    "not_an_array": (f"[{GOOD}]".encode("utf-16"), "not_an_array: it looks like UTF-16"),
-    "trailing_data": (f"[{GOOD}]\n[{GOOD}]".encode(), "trailing_data, line 2 column 1 (byte 52)"),
-    "truncated": (f"[{GOOD},".encode(), "truncated record=1, line 1 column 52 (byte 51)"),
-    "malformed": (f"\ufeff[{GOOD},\r\n,{GOOD}]".encode(), "malformed record=1, line 2 column 1 (byte 56)"),
-    "not_utf8": (b'[{"patient_id":"1","patient_name":"J\xf6rg"}]', "not_utf8 record=0, line 1 column 37 (byte 36)"),
-    "not_an_object": (b'["Secret"]', "not_an_object record=0, line 1 column 2 (byte 1)"),
-    "missing_field": (
-        f'[{GOOD},\n{{"patient_id":"1"}}]'.encode(),
-        "missing_field record=1 field=patient_name, line 2 column 1 (byte 52)",
-    ),
-    "invalid_field": (
-        f'[{GOOD[:-1]},"scan_date":7}}]'.encode(),
-        "invalid_field record=0 field=scan_date, line 1 column 2 (byte 1)",
-    ),
-    "record_too_large": (
-        b'[{"image":"%b"}]' % (b"Secret" * 3_000_000),
-        "record_too_large record=0, line 1 column 2 (byte 1)",
-    ),
-    "nested_too_deep": (b'[{"n":' + b"[" * 100_000, "nested_too_deep record=0, line 1 column 2 (byte 1)"),
-}
+MALFORMED, BYTE = f"\ufeff[{GOOD},\r\n,{GOOD}]".encode(), 56
 REJECTED = RUNBOOK.partition("## Rejected files by reason\n")[2].partition("\n### ")[0]
 NAMES, CHECK, REMOVE, SHOW = re.findall(r"```sh\n(.*?)```", REJECTED, re.DOTALL)
 
 
-@pytest.mark.parametrize("reason", LOOKS)
-def test_the_runbook_shows_how_to_look_at_a_rejected_file(
-    both: dict[str, Pipeline], tmp_path: Path, reason: str
-) -> None:
-    content, prints = LOOKS[reason]
+def test_the_runbook_shows_how_to_look_at_a_rejected_file(both: dict[str, Pipeline], tmp_path: Path) -> None:
     key = "operate/a patient's look.txt"  # which starts nothing
-    version = both["dev"].upload(key, content)
+    version = both["dev"].upload(key, MALFORMED)
     both["dev"].upload(key, b"[]")
     shown = shell(both["dev"], CHECK + REMOVE, key, VERSION=version, TMPDIR=str(tmp_path))
     (line,) = re.findall(rf"^{re.escape(str(tmp_path))}/\S+/scan\.json: rejected, (.+)$", shown, re.MULTILINE)
-    assert line == prints
+    assert line == f"malformed record=1, line 2 column 1 (byte {BYTE})"
     assert "Secret" not in shown
     assert not list(tmp_path.iterdir())
 
 
 def test_the_runbook_shows_the_bytes_at_the_fault(both: dict[str, Pipeline], tmp_path: Path) -> None:
-    content, prints = LOOKS["malformed"]
-    version = both["dev"].upload("operate/a look.txt", content)
-    byte = prints.rpartition("byte ")[2].strip(")")
-    block = NAMES + CHECK + SHOW
-    shown = shell(both["dev"], block, "operate/a look.txt", RAW="", VERSION=version, BYTE=byte, TMPDIR=str(tmp_path))
+    version = both["dev"].upload("operate/a look.txt", MALFORMED)
+    variables = {"VERSION": version, "BYTE": str(BYTE), "TMPDIR": str(tmp_path)}
+    shown = shell(both["dev"], NAMES + CHECK + SHOW, "operate/a look.txt", RAW="", **variables)
     assert shown.endswith(f",{GOOD}]")
 
 

@@ -80,6 +80,30 @@ def verdict(run: Callable[..., Answer], text: str, reason: str) -> None:
         assert (answer.code, answer.out, answer.err) == (1, expected, "")
 
 
+PRINTED = {
+    "empty_file": b"",
+    "gzip": b"\x1f\x8b\x08\x00",
+    "not_an_array: it looks like UTF-16": f"[{RECORD}]".encode("utf-16"),
+    "trailing_data, line 2 column 1 (byte 52)": f"[{RECORD}]\n[{RECORD}]".encode(),
+    "truncated record=1, line 1 column 52 (byte 51)": f"[{RECORD},".encode(),
+    "malformed record=1, line 2 column 1 (byte 56)": f"\ufeff[{RECORD},\r\n,{RECORD}]".encode(),
+    "not_utf8 record=0, line 1 column 37 (byte 36)": b'[{"patient_id":"1","patient_name":"J\xf6rg"}]',
+    "not_an_object record=0, line 1 column 2 (byte 1)": b'["Ada"]',
+    "missing_field record=1 field=patient_name, line 2 column 1 (byte 52)": (
+        f'[{RECORD},\n{{"patient_id":"1"}}]'.encode()
+    ),
+    "invalid_field record=0 field=scan_date, line 1 column 2 (byte 1)": f'[{RECORD[:-1]},"scan_date":7}}]'.encode(),
+    "record_too_large record=0, line 1 column 2 (byte 1)": b'[{"image":"%b"}]' % (b"Ada" * 6_000_000),
+    "nested_too_deep record=0, line 1 column 2 (byte 1)": b'[{"n":' + b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("printed", PRINTED)
+def test_a_file_is_rejected_with_reason_and_place_in_one_line(run: Callable[..., Answer], printed: str) -> None:
+    answer = run(scan=PRINTED[printed])
+    assert (answer.code, answer.out, answer.err) == (1, f"scan.json: rejected, {printed}\n", "")
+
+
 # Where white space may go there is a "·", and "~" in a field that is not read; "▲" marks the fault.
 BEFORE = '·[·{"patient_id":·"P-1",·"patient_name":"Ada Example","note":"~"}·,·\n'
 FAULTS = {
