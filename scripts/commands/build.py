@@ -66,14 +66,15 @@ def add_bytecode(folder: Path, lambda_path: str, mode: py_compile.PycInvalidatio
 def write_zip(folder: Path, package: Path) -> None:
     """Write every file below folder to package."""
     package.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = package.with_suffix(".tmp")
-    with zipfile.ZipFile(unfinished, "w") as archive:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), ZIP_TIME)
-            entry.external_attr = ZIP_MODE
-            entry.create_system = 3  # Unix, whatever machine this is
-            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
-    unfinished.replace(package)
+    with tempfile.TemporaryDirectory(dir=package.parent) as unfinished:  # another build may run at the same time
+        written = Path(unfinished) / package.name
+        with zipfile.ZipFile(written, "w") as archive:
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), ZIP_TIME)
+                entry.external_attr = ZIP_MODE
+                entry.create_system = 3  # Unix, whatever machine this is
+                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+        written.replace(package)
 
 
 def build_function(output: Path) -> Path:

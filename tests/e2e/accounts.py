@@ -59,7 +59,7 @@ def fresh_copy(folder: Path, *, installed: bool = True) -> Path:
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_IN_A_CLONE))
     if installed:
         (copy / ".venv").symlink_to(ROOT / ".venv")
-        shutil.copytree(ROOT / "build", copy / "build")
+        shutil.copytree(ROOT / "build", copy / "build", ignore=shutil.ignore_patterns("tmp*"))  # what is being built
     for file in copy.glob("env/*"):
         if not file.name.startswith("local"):
             file.unlink()

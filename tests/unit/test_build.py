@@ -7,8 +7,10 @@ import sys
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from commands.build import write_zip
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ("-m", "commands", "build")
@@ -154,3 +156,23 @@ def test_pip_settings_for_other_work_change_nothing(checkout: Path, tmp_path: Pa
     )
     assert other == {name: digest for name, digest in digests(checkout).items() if name != "layer-x86_64.zip"}
     assert not Path(elsewhere).exists()
+
+
+def test_two_builds_of_the_same_package_can_run_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one begins and ends while the first is writing."""
+    folder, package = tmp_path / "folder", tmp_path / "build/function.zip"
+    folder.mkdir()
+    (folder / "module.py").write_text("ONE = 1\n")
+    add = zipfile.ZipFile.writestr
+
+    def build_another(archive: zipfile.ZipFile, *arguments: Any) -> None:
+        monkeypatch.setattr(zipfile.ZipFile, "writestr", add)
+        write_zip(folder, package)
+        add(archive, *arguments)
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", build_another)
+    write_zip(folder, package)
+    assert zipfile.ZipFile(package).namelist() == ["module.py"]
+    assert list(package.parent.iterdir()) == [package]
