@@ -53,7 +53,7 @@ def test_a_pause_ends_wherever_a_signal_arrives() -> None:
         env={"PYTHONPATH": str(ROOT / "scripts")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert run.stderr == ""
@@ -82,7 +82,7 @@ def test_a_step_shows_what_it_waits_for_until_it_has_ended(tmp_path: Path, monke
     monkeypatch.setattr(terminal, "FOLLOW_SECONDS", 0.001)
     monkeypatch.setattr(sys, "stdout", screen := Screen("the queue: Still creating..."))
     with terminal.step("Apply", log):
-        assert screen.shown.wait(timeout=60)
+        assert screen.shown.wait(timeout=300)
     assert screen.getvalue().rpartition("\r")[2] == f"\x1b[K{'Apply':34}   0 s\n"
 
 
