@@ -9,6 +9,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+import pytest
 from commands.terraform import environment
 from parts import ROOT, TERRAFORM
 
@@ -40,6 +41,14 @@ def render() -> Rendered:
         return read([resource for plan in pool.map(_planned, FILTERS) for resource in plan])
 
 
+def render_or_exit() -> Rendered:
+    """Return the policies of both root modules. Ends pytest with what Terraform says: no test can run without them."""
+    try:
+        return render()
+    except RuntimeError as error:
+        pytest.exit(f"error: {error}", returncode=1)
+
+
 def _planned(command: str) -> list[dict[str, Any]]:
     variables = environment(os.environ) | {"AWS_EC2_METADATA_DISABLED": "true"}
     run = subprocess.run(
@@ -55,8 +64,14 @@ def _planned(command: str) -> list[dict[str, Any]]:
         if run.returncode == 0 and line["type"] == "test_plan":
             changes: list[dict[str, Any]] = line["test_plan"]["resource_changes"]
             return changes
-    errors = "\n".join(json.dumps(line["diagnostic"]) for line in said if line["type"] == "diagnostic")
+    errors = "".join(f"\n{_told(line['diagnostic'])}" for line in said if line["type"] == "diagnostic")
     raise RuntimeError(f"the policies cannot be rendered. ./tests/run.sh terraform prepares it. {errors}{run.stderr}")
+
+
+def _told(diagnostic: dict[str, Any]) -> str:
+    place = diagnostic.get("range")
+    where = f"{place['filename']}:{place['start']['line']}: " if place else ""
+    return f"{where}{diagnostic['summary']}: {diagnostic['detail']}"
 
 
 def read(resources: list[dict[str, Any]]) -> Rendered:

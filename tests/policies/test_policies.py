@@ -6,12 +6,12 @@ import re
 
 import pytest
 from judge import Row, World, rows
-from rendered import render
+from rendered import render_or_exit
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World(render())
+    return World(render_or_exit())
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.place} {row.who}: {row.why}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from judge import ACCOUNT, BUCKETS, ENVIRONMENTS, REGION, SEVERAL, names, spelled_out
-from rendered import Document, Rendered, render
+from rendered import Document, Rendered, render_or_exit
 
 # What a statement of a policy names: its resources, and who asks for what under which conditions. @prod: there alone.
 BUCKET = """
@@ -95,7 +95,7 @@ def named(statement: Document) -> list[str]:
 
 @pytest.fixture(scope="module")
 def rendered() -> Rendered:
-    return render()
+    return render_or_exit()
 
 
 def resources(rendered: Rendered, environment: str) -> dict[str, Document]:
