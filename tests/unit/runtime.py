@@ -25,6 +25,7 @@ from typing import Any
 
 import hcl2
 
+from . import PATIENCE_SECONDS
 from .proxy import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +33,6 @@ API = "/2018-06-01/runtime"
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:data-processor:live"
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 SDK = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
-PATIENCE_SECONDS = 300  # far more than it takes: another run may be on the same machine
 FRAME_HEAD = 16  # bytes before the message: type, length of the message, and time, by four, four and eight bytes
 
 

@@ -20,6 +20,8 @@ from local_aws import provider
 from local_aws.provider.schemas import filtered, kept
 from providers import Providers
 
+from . import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = ROOT / "tests/runner/attached_terraform.py"
 
@@ -142,7 +144,9 @@ def connect(pool: Providers, root: str = "/", **settings: str) -> tuple[socket.s
 def await_idle(pool: Providers, name: str) -> None:
     """Wait until a provider is back: Terraform has ended."""
     with pool._lock:
-        assert pool._lock.wait_for(lambda: name in [provider.attach for _, provider, _ in pool._idle], timeout=300)
+        assert pool._lock.wait_for(
+            lambda: name in [provider.attach for _, provider, _ in pool._idle], timeout=PATIENCE_SECONDS
+        )
 
 
 def attached(pool: Providers, **settings: str) -> str:
@@ -186,7 +190,7 @@ def test_a_provider_that_died_is_not_lent_again(pool: Providers) -> None:
 def test_the_provider_that_was_idle_longest_is_ended(pool: Providers) -> None:
     for number in range(providers.MOST_IDLE + 1):
         attached(pool, AWS_REGION=str(number))
-    assert Started.all[0].process.wait(timeout=300) is not None
+    assert Started.all[0].process.wait(timeout=PATIENCE_SECONDS) is not None
     assert all(started.process.poll() is None for started in Started.all[1:])
 
 
@@ -195,7 +199,7 @@ def test_a_provider_idle_for_long_is_ended(pool: Providers, monkeypatch: pytest.
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + providers.IDLE_SECONDS + 1)
     attached(pool, AWS_REGION="1")
-    assert Started.all[0].process.wait(timeout=300) is not None
+    assert Started.all[0].process.wait(timeout=PATIENCE_SECONDS) is not None
     assert Started.all[1].process.poll() is None
 
 

@@ -24,9 +24,10 @@ import pytest
 import python_env
 from commands.build import build_function, build_layer
 
+from . import PATIENCE_SECONDS
 from .invocations import batch, event, failed, notification, processed, verdict
 from .proxy import proxy_fixture, server_fixture  # noqa: F401 - fixtures
-from .runtime import CLIENT, PATIENCE_SECONDS, ROOT, SDK, Answer, Runtime, block, link, settings
+from .runtime import CLIENT, ROOT, SDK, Answer, Runtime, block, link, settings
 
 pytestmark = [
     pytest.mark.slow,

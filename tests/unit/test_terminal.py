@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from commands import terminal
 
+from . import PATIENCE_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A signal at each place in turn at which Python can handle one while a run pauses: before each line that it executes.
@@ -53,7 +55,7 @@ def test_a_pause_ends_wherever_a_signal_arrives() -> None:
         env={"PYTHONPATH": str(ROOT / "scripts")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert run.stderr == ""
@@ -82,7 +84,7 @@ def test_a_step_shows_what_it_waits_for_until_it_has_ended(tmp_path: Path, monke
     monkeypatch.setattr(terminal, "FOLLOW_SECONDS", 0.001)
     monkeypatch.setattr(sys, "stdout", screen := Screen("the queue: Still creating..."))
     with terminal.step("Apply", log):
-        assert screen.shown.wait(timeout=300)
+        assert screen.shown.wait(timeout=PATIENCE_SECONDS)
     assert screen.getvalue().rpartition("\r")[2] == f"\x1b[K{'Apply':34}   0 s\n"
 
 
