@@ -20,6 +20,7 @@ from commands import environment, state
 from commands.aws import Account
 from commands.state import Pipeline
 
+# What the verbs call, and so read about.
 SERVICES: tuple[Any, ...] = ("cloudwatch", "ec2", "iam", "kms", "lambda", "logs", "s3", "sqs", "sts", "xray")
 
 
@@ -40,8 +41,9 @@ def run(outputs: dict[str, Any] | None, arguments: list[str], variables: dict[st
 for module in Path("scripts/commands/operate").glob("*.py"):
     importlib.import_module(f"commands.operate.{module.stem}")
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+session = boto3.Session(region_name="us-east-1")
 for service in SERVICES:
-    boto3.Session(region_name="us-east-1").client(service)
+    session.client(service)
 for line in sys.stdin:
     if not (process := os.fork()):
         sys.exit(run(*json.loads(line)))

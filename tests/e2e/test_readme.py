@@ -41,18 +41,19 @@ BEFORE = commands(PART)  # what has to be done first, whatever the way
 
 def follow(way: str, account: Account, folder: Path) -> list[str]:
     """Type the commands of a way; return what each block prints. Stops at the first command that fails."""
-    environment, printed = account.environment(), []
+    environment, printed = account.environment(), list[str]()
+    first = environment  # of the first block
     blocks = BEFORE + commands(way, in_part=PART)
     is_newcomer = way == "By deploy.sh"
     copy = fresh_copy(folder, installed=not is_newcomer)
     if is_newcomer:  # has nothing installed; and, for the first command, Terraform starts the provider as everybody's
-        environment.pop("TERRAFORM_PROVIDERS", None)
+        first = {name: value for name, value in environment.items() if name != "TERRAFORM_PROVIDERS"}
         blocks = [command for block in blocks for command in block.splitlines()]
     for block in blocks:
         run = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", block],
             cwd=copy,
-            env=environment,
+            env=environment if printed else first,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -60,7 +61,6 @@ def follow(way: str, account: Account, folder: Path) -> list[str]:
         )
         assert run.returncode == 0, f"{block}\n{run.stdout}\n{run.stderr}"
         printed.append(run.stdout)
-        environment = account.environment()
         if f"cp {SAMPLE}" in block:
             account.process_sample()  # "a moment later", says the README
     return printed

@@ -57,7 +57,8 @@ backend.urls = property(functools.cache(backend.urls.fget))
 responses.camelcase_to_underscores = functools.cache(responses.camelcase_to_underscores)
 sqs.camelcase_to_underscores = responses.camelcase_to_underscores
 sqs.unix_time_millis = lambda: time.time() * 1000
-moto.backends.list_of_moto_modules = functools.partial(tuple, [*moto.backends.list_of_moto_modules()])
+services = tuple(moto.backends.list_of_moto_modules())
+moto.backends.list_of_moto_modules = lambda: services
 moto.core.models.RESPONSES_METHODS = []
 
 settings.register_profile(

@@ -80,6 +80,7 @@ def verdict(run: Callable[..., Answer], text: str, reason: str) -> None:
         assert (answer.code, answer.out, answer.err) == (1, expected, "")
 
 
+# What check prints, the place counted by hand, and the file of which it prints that.
 PRINTED = {
     "empty_file": b"",
     "gzip": b"\x1f\x8b\x08\x00",
