@@ -64,8 +64,9 @@ def _planned(command: str) -> list[dict[str, Any]]:
         if run.returncode == 0 and line["type"] == "test_plan":
             changes: list[dict[str, Any]] = line["test_plan"]["resource_changes"]
             return changes
-    errors = "".join(f"\n{_told(line['diagnostic'])}" for line in said if line["type"] == "diagnostic")
-    raise RuntimeError(f"the policies cannot be rendered. ./tests/run.sh terraform prepares it. {errors}{run.stderr}")
+    errors = [_told(line["diagnostic"]) for line in said if line["type"] == "diagnostic"]
+    failed = "the policies cannot be rendered. ./tests/run.sh terraform prepares it."
+    raise RuntimeError("\n".join([failed, *errors, run.stderr]).rstrip())
 
 
 def _told(diagnostic: dict[str, Any]) -> str:
