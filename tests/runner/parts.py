@@ -25,8 +25,8 @@ PYTHON_FILES = (
     "tests/controls tests/e2e tests/mutants tests/newest tests/policies tests/runner tests/unit"
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
-# Two for each processor: much of what the tests call waits.
-WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)}"
+# Three for each processor: two of them begin with the tests that wait, as tests/unit/conftest.py says.
+WORKERS = f"--numprocesses {3 * (os.cpu_count() or 1)}"
 SCHEMA = "check-jsonschema --quiet --builtin-schema vendor"
 
 

@@ -18,6 +18,7 @@ from botocore.config import Config
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
+from . import waits
 from .invocations import Context, batch, failed, notification, processed, verdict
 from .proxy import Proxy, proxy_fixture, server_fixture  # noqa: F401 - fixtures
 
@@ -25,7 +26,6 @@ LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in ra
 CHECKSUM = b64encode(zlib.crc32(LARGE).to_bytes(4)).decode()
 SMALL = b'[{"patient_id":"1","patient_name":"Ann"}]'
 FAULTS = ["throttled", "error", "timeout", "reset", "denied"]
-WAITED_FOR = ("timeout", "stall")  # faults for which a test has to wait
 LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "head"]
 
 
@@ -33,7 +33,7 @@ LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "he
 def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     """A client of the server itself; the handler's goes through the proxy."""
     config = lambda_function.s3.meta.config
-    if request.node.get_closest_marker("waits"):
+    if waits(request.node.nodeid):
         # Elsewhere nobody has to wait. An answer that only comes late is no fault, and must not be taken for one here.
         config = config.merge(Config(read_timeout=2))
     monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=proxy.url, config=config))
@@ -58,20 +58,8 @@ def uploads(s3: Any) -> list[Any]:
     return list(s3.list_multipart_uploads(Bucket="processed").get("Uploads", []))
 
 
-def marks(fault: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.waits] if fault in WAITED_FOR else []
-
-
-def each(faults: list[str]) -> list[Any]:
-    return [pytest.param(fault, marks=marks(fault)) for fault in faults]
-
-
 def cases(requests: list[str], faults: list[str]) -> list[Any]:
-    return [
-        pytest.param(request, fault, id=f"{request}-{fault}", marks=marks(fault))
-        for request in requests
-        for fault in faults
-    ]
+    return [pytest.param(request, fault, id=f"{request}-{fault}") for request in requests for fault in faults]
 
 
 @pytest.mark.parametrize(("request_", "fault"), cases([*LARGE_REQUESTS, "put"], FAULTS[:4]))
@@ -108,7 +96,7 @@ def test_a_permanent_fault_leaves_all_or_nothing_and_the_event_is_redelivered(
     assert not uploads(s3)
 
 
-@pytest.mark.parametrize("fault", each(FAULTS))
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_failed_abort_is_logged_and_the_file_is_still_rejected(
     s3: Any, context: Context, log: Any, fault: str
 ) -> None:
@@ -144,7 +132,7 @@ def test_a_verdict_is_finally_written_or_removed_whatever_fails(
     assert bool(verdict(s3, "scan.json")) == (request_ != "remove it")
 
 
-@pytest.mark.parametrize("fault", each(FAULTS))
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_batch_is_redelivered_if_its_verdicts_cannot_be_listed(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="a.json", Body=SMALL)
     s3.put_object(Bucket="raw", Key="b.json", Body=BAD)
@@ -166,7 +154,7 @@ def test_an_answer_from_another_offset_is_not_taken_for_the_rest(s3: Any, contex
     assert processed(s3, "scan.json") is None
 
 
-@pytest.mark.parametrize("fault", each(["reset", "cut short", "stall"]))
+@pytest.mark.parametrize("fault", ["reset", "cut short", "stall"])
 @pytest.mark.parametrize("times", [1, 8])
 def test_a_broken_download_is_resumed_at_the_same_byte(
     s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch, fault: str, times: int
@@ -181,7 +169,7 @@ def test_a_broken_download_is_resumed_at_the_same_byte(
     assert processed(s3, "scan.json") == content(LARGE)
 
 
-@pytest.mark.parametrize("fault", each(FAULTS[:4]))
+@pytest.mark.parametrize("fault", FAULTS[:4])
 def test_the_request_that_resumes_a_download_is_retried_too(s3: Any, context: Context, fault: str) -> None:
     s3.put_object(Bucket="raw", Key="scan.json", Body=LARGE)
     break_body(s3)
@@ -191,7 +179,7 @@ def test_the_request_that_resumes_a_download_is_retried_too(s3: Any, context: Co
     assert processed(s3, "scan.json") == content(LARGE)
 
 
-@pytest.mark.parametrize("fault", each(FAULTS))
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_download_that_cannot_be_resumed_leaves_nothing_and_is_redelivered(
     s3: Any, context: Context, fault: str
 ) -> None:
