@@ -25,8 +25,8 @@ PYTHON_FILES = (
     "tests/controls tests/e2e tests/mutants tests/newest tests/policies tests/runner tests/unit"
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
-# Three for each processor: two of them begin with the tests that wait, as tests/unit/conftest.py says.
-WORKERS = f"--numprocesses {3 * (os.cpu_count() or 1)}"
+# Per processor. More processes wait for less time, but take 200 MB each, for which a whole run has no room.
+WORKERS, QUICK_WORKERS = (f"--numprocesses {each * (os.cpu_count() or 1)}" for each in (2, 3))
 SCHEMA = "check-jsonschema --quiet --builtin-schema vendor"
 
 
@@ -137,7 +137,7 @@ PARTS = by_name(
         "unit",
         "the handler and the commands, on moto",
         [f"pytest tests/unit {WORKERS} --cov --cov-report=term-missing:skip-covered --cov-fail-under=98"],
-        quick=[f"pytest tests/unit {WORKERS} -m 'not slow'"],
+        quick=[f"pytest tests/unit -m 'not slow' {QUICK_WORKERS}"],
         environments=(OLDEST_SDK,),
     ),
     Part(
