@@ -25,8 +25,8 @@ PYTHON_FILES = (
     "tests/controls tests/e2e tests/mutants tests/newest tests/policies tests/runner tests/unit"
 )
 SHELL_FILES = "deploy.sh tests/run.sh scripts/lib.sh .ci/run"
-# Per processor. More processes wait for less time, but take 200 MB each, for which a whole run has no room.
-WORKERS, QUICK_WORKERS = (f"--numprocesses {each * (os.cpu_count() or 1)}" for each in (2, 3))
+# Two for each processor: much of what the tests call waits.
+WORKERS = f"--numprocesses {2 * (os.cpu_count() or 1)}"
 SCHEMA = "check-jsonschema --quiet --builtin-schema vendor"
 
 
@@ -137,7 +137,7 @@ PARTS = by_name(
         "unit",
         "the handler and the commands, on moto",
         [f"pytest tests/unit {WORKERS} --cov --cov-report=term-missing:skip-covered --cov-fail-under=98"],
-        quick=[f"pytest tests/unit -m 'not slow' {QUICK_WORKERS}"],
+        quick=[f"pytest tests/unit {WORKERS} -m 'not slow'"],
         environments=(OLDEST_SDK,),
     ),
     Part(

@@ -45,7 +45,6 @@ from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
 import lambda_function  # noqa: E402
 
-from . import waits  # noqa: E402
 from .invocations import Context  # noqa: E402
 
 # What moto works out at every request, though it does not change: a service's URLs, Python's names of actions, the list
@@ -110,26 +109,16 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
             coverage.start()
 
 
-class Scheduler(LoadScopeScheduling):  # type: ignore[misc] # has no types
-    """Keeps the tests of a module in one process where they share what takes long to make.
-
-    Of three processes, two begin with the tests that wait for a request to time out, and leave the processor to the
-    third: if all waited at the same time, it would be idle.
-    """
+class OneProcessForAModule(LoadScopeScheduling):  # type: ignore[misc] # has no types
+    """Keeps the tests of a module in one process where they share what takes long to make."""
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
         return module if module.endswith(("/test_build.py", "/test_python_env.py", "/test_runtime.py")) else nodeid
 
-    def _assign_work_unit(self, node: Any) -> None:
-        begins_with_waiting = self.nodes.index(node) % 3 != 0
-        preferred = (scope for scope in self.workqueue if waits(scope) == begins_with_waiting)
-        self.workqueue.move_to_end(next(preferred, next(iter(self.workqueue))), last=False)
-        super()._assign_work_unit(node)
 
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler:
-    return Scheduler(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessForAModule:
+    return OneProcessForAModule(config, log)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import urllib3.util.connection
 from moto.server import ThreadedMotoServer
 
 
@@ -32,7 +33,8 @@ class Proxy(BaseHTTPRequestHandler):
     seen: list[str]  # kinds of all requests
     requests: list[tuple[str, Message, bytes]]  # kind, headers and body of each
     reached: threading.Event  # a request that gets no answer has come
-    released: threading.Event  # nobody waits for one any more
+    released: threading.Event  # connections without an answer may be closed
+    silent: set[int]  # the clients' ports of these connections
     middle = ("reset", "cut short", "stall", "corrupt")  # faults of a body that has begun
 
     @classmethod
@@ -69,10 +71,7 @@ class Proxy(BaseHTTPRequestHandler):
                 case "key disabled":
                     return self._answer(400, [], b"<Error><Code>KMS.DisabledException</Code></Error>")
                 case "timeout":
-                    cls.reached.set()
-                    cls.released.wait()
-                    self.close_connection = True
-                    return None
+                    return self._fall_silent()
                 case "reset" if kind not in ("get", "resume"):
                     return self._reset()
         upstream = http.client.HTTPConnection(*cls.upstream)
@@ -103,9 +102,19 @@ class Proxy(BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if broken else content)
         if broken:
             self.wfile.flush()
-            if broken == "stall":
-                type(self).released.wait()
-            self._reset() if broken == "reset" else setattr(self, "close_connection", True)
+            match broken:
+                case "stall":
+                    self._fall_silent()
+                case "reset":
+                    self._reset()
+                case _:
+                    self.close_connection = True
+
+    def _fall_silent(self) -> None:
+        self.silent.add(self.client_address[1])
+        self.reached.set()
+        self.released.wait()
+        self.close_connection = True
 
     def _reset(self) -> None:
         """Make closing the connection an abort."""
@@ -116,6 +125,39 @@ class Proxy(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+class Socket(socket.socket):
+    """A client's socket that times out as soon as the proxy falls silent, instead of after some time.
+
+    The proxy closes the connection, and this reports a timeout instead of the end.
+    """
+
+    silent: set[int]  # the proxy's
+
+    def recv_into(self, *args: Any) -> int:
+        """Read as a socket does. Raises TimeoutError, as that does when time has passed."""
+        count = super().recv_into(*args)
+        if not count and (port := self.getsockname()[1]) in self.silent:
+            self.silent.remove(port)  # which may be that of a later connection
+            raise TimeoutError("timed out")
+        return count
+
+
+def time_out_immediately(proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no client of this process wait for an answer of the proxy that does not come."""
+    connect = urllib3.util.connection.create_connection
+
+    def create_connection(*args: Any, **options: Any) -> Socket:
+        plain = connect(*args, **options)
+        timeout = plain.gettimeout()
+        ours = Socket(fileno=plain.detach())
+        ours.settimeout(timeout)
+        ours.silent = proxy.silent
+        return ours
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", create_connection)
+    proxy.released.set()
 
 
 @contextlib.contextmanager
@@ -145,7 +187,7 @@ def server_fixture() -> Iterator[tuple[str, int]]:
 @pytest.fixture(name="proxy")
 def proxy_fixture(server: tuple[str, int]) -> Iterator[Any]:
     """The class of a proxy, with its address as `url`. In the end the server is emptied."""
-    fresh = {"seen": [], "requests": [], "reached": threading.Event(), "released": threading.Event()}
+    fresh = {"seen": [], "requests": [], "silent": set(), "reached": threading.Event(), "released": threading.Event()}
     proxy: Any = type("ThisProxy", (Proxy,), {"upstream": server, **fresh})
     with serving(proxy) as port:
         proxy.url = f"http://127.0.0.1:{port}"

@@ -17,6 +17,7 @@ import pytest
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
+from . import PATIENCE_SECONDS
 from .invocations import Context, batch, event, failed, lines, notification, processed, verdict
 
 ONE = b'[{"patient_id":"1","patient_name":"Ann"}]'
@@ -241,7 +242,7 @@ def test_the_files_of_a_batch_are_processed_side_by_side(
     put_object, all_of_them = s3.put_object, threading.Barrier(len(keys))
 
     def wait_for_the_others(**request: Any) -> Any:
-        all_of_them.wait(60)
+        all_of_them.wait(PATIENCE_SECONDS)
         return put_object(**request)
 
     monkeypatch.setattr(s3, "put_object", wait_for_the_others)

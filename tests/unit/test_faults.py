@@ -18,9 +18,9 @@ from botocore.config import Config
 import lambda_function
 from lambda_function import Failure, lambda_handler
 
-from . import waits
+from . import PATIENCE_SECONDS
 from .invocations import Context, batch, failed, notification, processed, verdict
-from .proxy import Proxy, proxy_fixture, server_fixture  # noqa: F401 - fixtures
+from .proxy import Proxy, proxy_fixture, server_fixture, time_out_immediately  # noqa: F401 - fixtures
 
 LARGE = json.dumps([{"patient_id": str(n), "patient_name": "x" * 40} for n in range(2000)]).encode()
 CHECKSUM = b64encode(zlib.crc32(LARGE).to_bytes(4)).decode()
@@ -30,12 +30,11 @@ LARGE_REQUESTS = ["get", "create", "part", "complete", "look for a verdict", "he
 
 
 @pytest.fixture
-def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of the server itself; the handler's goes through the proxy."""
-    config = lambda_function.s3.meta.config
-    if waits(request.node.nodeid):
-        # Elsewhere nobody has to wait. An answer that only comes late is no fault, and must not be taken for one here.
-        config = config.merge(Config(read_timeout=2))
+    time_out_immediately(proxy, monkeypatch)
+    # An answer that only comes late is no fault, and must not be taken for one here.
+    config = lambda_function.s3.meta.config.merge(Config(read_timeout=PATIENCE_SECONDS))
     monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=proxy.url, config=config))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(lambda_function, "PART_BYTES", 40_000)
@@ -86,6 +85,7 @@ def test_a_permanent_fault_leaves_all_or_nothing_and_the_event_is_redelivered(
     with pytest.raises(Failure) as caught:
         lambda_handler(notification("scan.json"), context)
     assert "bucket=raw key=scan.json" in str(caught.value)
+    assert (fault == "timeout") == ("Timeout" in str(caught.value))
     is_written = request_ in ("look for a verdict", "head")
     assert processed(s3, "scan.json") == (content(data) if is_written else None)
     assert not uploads(s3)
@@ -106,6 +106,18 @@ def test_a_failed_abort_is_logged_and_the_file_is_still_rejected(
     assert '"message":"abort failed"' in log.getvalue()
     assert verdict(s3, "scan.json")["reason"] == "malformed"
     assert processed(s3, "scan.json") is None
+
+
+def test_a_request_without_an_answer_times_out_after_the_clients_read_timeout(
+    s3: Any, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket="raw", Key="scan.json", Body=SMALL)
+    s3.proxy.released.clear()  # elsewhere the connection is closed immediately, and the socket reports a timeout
+    s3.proxy.break_next("get", "timeout", 1000)
+    config = lambda_function.s3.meta.config.merge(Config(read_timeout=0.1))
+    monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=s3.proxy.url, config=config))
+    with pytest.raises(Failure, match="ReadTimeoutError"):
+        lambda_handler(notification("scan.json"), context)
 
 
 BAD = b'[{"patient_id":"1"}]'
@@ -166,6 +178,7 @@ def test_a_broken_download_is_resumed_at_the_same_byte(
     s3.proxy.break_next("get", fault, times)
     assert lambda_handler(notification("scan.json"), context) is None
     assert s3.proxy.seen.count("get") == times + 1
+    assert not s3.proxy.silent  # each timeout was noticed
     assert processed(s3, "scan.json") == content(LARGE)
 
 

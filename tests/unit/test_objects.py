@@ -18,6 +18,7 @@ import pytest
 import lambda_function
 from lambda_function import Download, Failure, Upload, Work, process_object
 
+from . import PATIENCE_SECONDS
 from .framing import frame
 from .invocations import Context, lines, notification, processed, verdict
 
@@ -111,7 +112,7 @@ def test_a_running_large_copy_is_awaited_when_time_runs_out(s3: Any, monkeypatch
         return False
 
     def fail_then(_: Upload) -> None:
-        assert time_is_up.wait(60)
+        assert time_is_up.wait(PATIENCE_SECONDS)
         raise Failure("told by the copy")
 
     def remaining() -> int:
@@ -371,7 +372,7 @@ def test_a_stalled_download_is_abandoned_when_time_runs_out() -> None:
         list(read_ahead(reading, lambda_function.TIME_MARGIN_MS + 1))
     assert caught.value.__context__ is None
     stalled.set()
-    assert closed.wait(60)
+    assert closed.wait(PATIENCE_SECONDS)
 
 
 class Reads:
@@ -405,7 +406,7 @@ def test_reading_stays_ahead_of_the_parser_within_a_limit() -> None:
     with body.more:
         assert body.more.wait_for(lambda: body.count >= ahead, 60)
     data.close()
-    assert body.closed.wait(60)
+    assert body.closed.wait(PATIENCE_SECONDS)
     assert body.count == ahead
 
 
@@ -422,7 +423,7 @@ def test_an_abandoned_download_is_not_resumed(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(Failure, match="out_of_time"):
         list(read_ahead(body, lambda_function.TIME_MARGIN_MS + 1))
     given_up.set()
-    assert body.closed.wait(60)
+    assert body.closed.wait(PATIENCE_SECONDS)
     for thread in threading.enumerate():
         if thread.name.startswith("download"):
             thread.join()

@@ -12,6 +12,8 @@ from commands.rollback import move
 from commands.terminal import Refused
 from commands.versions import Leaving
 
+from . import PATIENCE_SECONDS
+
 FUNCTION, OLD, NEW = "eyes-data-processor", "vpc-old", "vpc-new"
 
 
@@ -101,7 +103,7 @@ def test_only_versions_in_a_network_to_be_deleted_are_deleted(
 def test_none_is_deleted_before_the_live_version_has_left(functions: Lambda) -> None:
     functions.live = "3"
     with leaving().meanwhile(account(functions)):
-        assert functions.asked.wait(10)
+        assert functions.asked.wait(PATIENCE_SECONDS)
         assert len(functions.networks) == 5
     assert len(functions.networks) == 5
 
