@@ -404,7 +404,7 @@ def test_reading_stays_ahead_of_the_parser_within_a_limit() -> None:
     data = read_ahead(body)
     next(data)
     with body.more:
-        assert body.more.wait_for(lambda: body.count >= ahead, 60)
+        assert body.more.wait_for(lambda: body.count >= ahead, PATIENCE_SECONDS)
     data.close()
     assert body.closed.wait(PATIENCE_SECONDS)
     assert body.count == ahead
