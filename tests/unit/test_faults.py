@@ -34,8 +34,7 @@ def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch) -> 
     """A client of the server itself; the handler's goes through the proxy."""
     time_out_immediately(proxy, monkeypatch)
     # An answer that only comes late is no fault, and must not be taken for one here.
-    config = lambda_function.s3.meta.config.merge(Config(read_timeout=PATIENCE_SECONDS))
-    monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=proxy.url, config=config))
+    monkeypatch.setattr(lambda_function, "s3", client_with(PATIENCE_SECONDS, proxy))
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(lambda_function, "PART_BYTES", 40_000)
     monkeypatch.setattr(lambda_function, "READ_BYTES", 32_768)
@@ -47,6 +46,12 @@ def s3(server: tuple[str, int], proxy: Any, monkeypatch: pytest.MonkeyPatch) -> 
         client.create_bucket(Bucket=bucket)
     client.put_bucket_versioning(Bucket="raw", VersioningConfiguration={"Status": "Enabled"})
     return client
+
+
+def client_with(read_timeout: float, proxy: Any) -> Any:
+    """Return the handler's client with another read timeout, in seconds, through the proxy."""
+    config = lambda_function.s3.meta.config.merge(Config(read_timeout=read_timeout))
+    return boto3.client("s3", endpoint_url=proxy.url, config=config)
 
 
 def content(data: bytes) -> Any:
@@ -114,8 +119,7 @@ def test_a_request_without_an_answer_times_out_after_the_clients_read_timeout(
     s3.put_object(Bucket="raw", Key="scan.json", Body=SMALL)
     s3.proxy.released.clear()  # elsewhere the connection is closed immediately, and the socket reports a timeout
     s3.proxy.break_next("get", "timeout", 1000)
-    config = lambda_function.s3.meta.config.merge(Config(read_timeout=0.1))
-    monkeypatch.setattr(lambda_function, "s3", boto3.client("s3", endpoint_url=s3.proxy.url, config=config))
+    monkeypatch.setattr(lambda_function, "s3", client_with(0.1, s3.proxy))
     with pytest.raises(Failure, match="ReadTimeoutError"):
         lambda_handler(notification("scan.json"), context)
 
