@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from callers import holder, policy_for
 from pipeline import Pipeline
 from verbs import run
@@ -16,8 +15,6 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in ID).encode()
 BOB = b'{"patient_name":"B\\u00f6b" ,"patient_id":"P-2","x":[1, 2,3e0]}'
 CAT = b'{ "patient_id" : "P-3","patient_name":"Cat", "ratio": 1E-2 }'
 LARGE = 60_000  # records, 30 MB
-
-pytestmark = pytest.mark.timeout(900)
 
 
 def array(*records: bytes) -> bytes:

@@ -34,7 +34,6 @@ def section(heading: str, *, in_part: str = "") -> str:
     return "".join(lines)
 
 
-pytestmark = pytest.mark.timeout(1200)  # three first deploys side by side, and prod after one of them
 PART = "Deploy to AWS"
 BEFORE = commands(PART)  # what has to be done first, whatever the way
 

@@ -28,7 +28,6 @@ from commands.terminal import Refused
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-pytestmark = pytest.mark.timeout(120)  # processes that wait for a terminal
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT, CODE, SECRET = "123456789012", "123456", "a-secret-key"
 KEYS = f"aws_access_key_id = AKIADA\naws_secret_access_key = {SECRET}\n"
