@@ -22,6 +22,21 @@ os.environ.update(
 for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE", "POWERTOOLS_SERVICE_NAME"):
     os.environ.pop(name, None)
 
+from coverage import Coverage  # noqa: E402
+
+measurements: list[Coverage] = []  # of coverage, the newest last; none without pytest-cov
+
+
+def pause() -> None:
+    """Stop measuring: what runs while coverage is measured takes twice as long, whether it is in the handler or not."""
+    while running := Coverage.current():
+        running.stop()
+        if running not in measurements:
+            measurements.append(running)
+
+
+pause()
+
 import botocore.hooks  # noqa: E402
 import botocore.session  # noqa: E402
 
@@ -39,11 +54,14 @@ import moto.core.models  # noqa: E402
 import moto.core.responses  # noqa: E402
 import moto.sqs.models  # noqa: E402
 import pytest  # noqa: E402
-from coverage import Coverage  # noqa: E402
 from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 from xdist.scheduler import LoadScopeScheduling  # noqa: E402
 
+for measurement in measurements:
+    measurement.start()
 import lambda_function  # noqa: E402
+
+pause()
 
 from .invocations import Context  # noqa: E402
 
@@ -77,36 +95,29 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def is_measured(item: pytest.Item) -> bool:
-    return hasattr(getattr(item, "module", None), "lambda_function") and not item.get_closest_marker("slow")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Give the handler new threads after a test without measuring: those that it started are never measured."""
-    yield
-    for name in POOLS if Coverage.current() and not is_measured(item) else ():
-        setattr(lambda_function, name, ThreadPoolExecutor(getattr(lambda_function, name)._max_workers))
-
-
 POOLS = [name for name, value in vars(lambda_function).items() if isinstance(value, ThreadPoolExecutor)]
+# Their quick tests reach all of the handler.
+MEASURED = ("test_events.py", "test_faults.py", "test_framing.py", "test_objects.py", "test_validation.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """Pause the measurement that pytest-cov has started in a process of pytest-xdist."""
+    pause()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Measure coverage in the handler's quick tests, which reach all of it: in others it doubles the time.
-
-    pytest-cov's own mark, no_cover, saves no time in a process of pytest-xdist, where two measurements run.
-    """
-    stopped: list[Coverage] = []
-    while not is_measured(item) and (running := Coverage.current()):
-        running.stop()
-        stopped.append(running)
+    """Measure coverage in some tests, with new threads for the handler: only what starts meanwhile is measured."""
+    if not measurements or item.path.name not in MEASURED or item.get_closest_marker("slow"):
+        return (yield)
+    for name in POOLS:
+        setattr(lambda_function, name, ThreadPoolExecutor(getattr(lambda_function, name)._max_workers))
+    measurements[-1].start()
     try:
-        yield
+        return (yield)
     finally:
-        for coverage in reversed(stopped):
-            coverage.start()
+        pause()
 
 
 class OneProcessForAModule(LoadScopeScheduling):  # type: ignore[misc] # has no types
