@@ -28,7 +28,10 @@ measurements: list[Coverage] = []  # of coverage, the newest last; none without 
 
 
 def pause() -> None:
-    """Stop measuring: what runs while coverage is measured takes twice as long, whether it is in the handler or not."""
+    """Stop measuring: what runs while coverage is measured takes twice as long, whether it is in the handler or not.
+
+    pytest-cov's own mark, no_cover, leaves imports and fixtures measured.
+    """
     while running := Coverage.current():
         running.stop()
         if running not in measurements:
